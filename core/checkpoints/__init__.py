@@ -1,0 +1,1 @@
+"""Checkpoints: records, ledger, ranking, retention, deployment."""

@@ -1,0 +1,268 @@
+"""The configuration: config/weaver.yaml, training.yaml, evals.yaml and skills/*.yaml, typed, with environment overrides.
+
+Precedence: environment (WEAVER__SECTION__KEY) > file > default. Unknown keys are refused with a suggestion. People write these
+files; Weaver only reads them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import yaml
+
+from core.errors import InvalidConfig
+from core.paths import Paths
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ModelConfig(_Section, frozen=True):
+    """One entry of `models:`. base: "builtin:tiny-qwen3" or a local folder; max_length in tokens."""
+
+    base: str
+    max_length: int = 1024
+
+
+class IntakeConfig(_Section, frozen=True):
+    """Bounds of the inbox; sizes in bytes."""
+
+    settle_s: float = 1.0
+    scan_s: float = 2.0
+    reject_share: float = 0.05
+    max_line_bytes: int = 16 * 2**20
+    max_file_bytes: int = 10 * 2**30
+
+
+class GenerationConfig(_Section, frozen=True):
+    """When data is generated. enabled: null means yes for the builtin base, no for any other."""
+
+    enabled: bool | None = None
+    low_water_examples: int = 512
+    batch_examples: int = 512
+    max_job_train_s: float = 60.0
+
+
+class QueueConfig(_Section, frozen=True):
+    """Retries per job."""
+
+    retries: int = 3
+
+
+class CheckpointsConfig(_Section, frozen=True):
+    """How often checkpoints are made and how long they stay."""
+
+    every_s: float = 20.0
+    keep_last: int = 10
+
+
+class DiskConfig(_Section, frozen=True):
+    """Free space below which intake and training pause."""
+
+    floor_gb: float = 5.0
+
+
+class SharingConfig(_Section, frozen=True):
+    """threads: auto = one each for trainer and oracle on a CPU host; a number sets it for both."""
+
+    threads: int | Literal["auto"] = "auto"
+
+
+class WebConfig(_Section, frozen=True):
+    """Where the web process listens and which Host names it answers."""
+
+    bind: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class WeaverConfig(_Section, frozen=True):
+    """config/weaver.yaml."""
+
+    model: str = "tiny"
+    models: dict[str, ModelConfig] = msgspec.field(default_factory=lambda: {"tiny": ModelConfig(base="builtin:tiny-qwen3")})
+    intake: IntakeConfig = IntakeConfig()
+    generation: GenerationConfig = GenerationConfig()
+    queue: QueueConfig = QueueConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    disk: DiskConfig = DiskConfig()
+    sharing: SharingConfig = SharingConfig()
+    web: WebConfig = WebConfig()
+
+
+class OptimizerConfig(_Section, frozen=True):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101). weight_decay applies to matrices only."""
+
+    type: Literal["adamw"] = "adamw"
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.1
+
+
+class ScheduleConfig(_Section, frozen=True):
+    """Warm-up in optimizer steps, then constant: the schedule of a stream without a known end."""
+
+    type: Literal["constant_with_warmup"] = "constant_with_warmup"
+    warmup_steps: int = 50
+
+
+class ProfileConfig(_Section, frozen=True):
+    """The data profile; none leaves the data untouched."""
+
+    name: Literal["none"] = "none"
+
+
+class TrainingConfig(_Section, frozen=True):
+    """config/training.yaml. micro_batch in rows, ema_decay of the served average (0 = serve the raw weights)."""
+
+    precision: Literal["fp32"] = "fp32"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    micro_batch: int = 64
+    batch_tokens: int = 8192
+    accumulation: int = 1
+    epochs: int = 1
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.98
+    seed: int = 0
+    packing: Literal["auto", "on", "off"] = "auto"
+    profile: ProfileConfig = ProfileConfig()
+    idle_limit_s: float = 600.0
+
+
+class EvalsConfig(_Section, frozen=True):
+    """config/evals.yaml: minimum effects as shares of items."""
+
+    regression_effect: float = 0.10
+    promotion_effect: float = 0.02
+    significance: float = 0.05
+    proof_every_s: float = 600.0
+
+
+class SkillConfig(_Section, frozen=True):
+    """config/skills/<skill>.yaml."""
+
+    enabled: bool = True
+    priority: int = 1
+    weight: float = 1.0
+    target_level: int = 3
+
+
+class Config(_Section, frozen=True):
+    """Everything that people configured."""
+
+    weaver: WeaverConfig = WeaverConfig()
+    training: TrainingConfig = TrainingConfig()
+    evals: EvalsConfig = EvalsConfig()
+    skills: dict[str, SkillConfig] = msgspec.field(default_factory=dict)
+
+    def generates(self, model: str) -> bool:
+        """Say whether data is generated for a model: as configured, else only for the builtin base."""
+        enabled = self.weaver.generation.enabled
+        return self.weaver.models[model].base.startswith("builtin:") if enabled is None else enabled
+
+
+S = TypeVar("S", bound=_Section)
+_OVERRIDABLE = ("weaver", "training", "evals")
+
+
+def load(paths: Paths, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check all configuration files. Raises InvalidConfig naming file, key and what is valid."""
+    environ = os.environ if environ is None else environ
+    overrides = _environment(environ)
+    skills = {path.stem: _section(SkillConfig, _yaml(path), path) for path in sorted((paths.config / "skills").glob("*.yaml"))}
+    weaver_raw, training_raw, evals_raw = (_yaml(paths.config / f"{name}.yaml") for name in _OVERRIDABLE)
+    for keys, value in overrides:
+        target = {"training": training_raw, "evals": evals_raw}.get(keys[0])
+        _set(weaver_raw if target is None else target, keys if target is None else keys[1:], value)
+    config = Config(
+        weaver=_section(WeaverConfig, weaver_raw, paths.config / "weaver.yaml"),
+        training=_section(TrainingConfig, training_raw, paths.config / "training.yaml"),
+        evals=_section(EvalsConfig, evals_raw, paths.config / "evals.yaml"),
+        skills=skills,
+    )
+    _check_models(config.weaver, paths)
+    return config
+
+
+def _check_models(config: WeaverConfig, paths: Paths) -> None:
+    where = str(paths.config / "weaver.yaml")
+    if config.model not in config.models:
+        raise InvalidConfig(path=where, detail=f"model {config.model!r} is not under models: {sorted(config.models)}")
+    for name, model in config.models.items():
+        if model.base.startswith("builtin:"):
+            if model.base != "builtin:tiny-qwen3":
+                raise InvalidConfig(
+                    path=where, detail=f"models.{name}.base {model.base!r}: the only builtin is builtin:tiny-qwen3"
+                )
+        elif not (Path(model.base) / "config.json").is_file():
+            raise InvalidConfig(
+                path=where, detail=f"models.{name}.base {model.base!r} is no local model folder (no config.json)"
+            )
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidConfig(path=str(path), detail=f"is not YAML: {error}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidConfig(path=str(path), detail="expected keys and values at the top level")
+    return value
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
+    found: list[tuple[list[str], Any]] = []
+    for name in sorted(environ):
+        if name.startswith("WEAVER__"):
+            found.append((name[len("WEAVER__") :].lower().split("__"), yaml.safe_load(environ[name])))
+    return found
+
+
+def _set(target: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = target.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise InvalidConfig(path="environment", detail=f"WEAVER__{'__'.join(keys).upper()}: {key} holds no keys")
+        target = inner
+    target[keys[-1]] = value
+
+
+def _section(kind: type[S], raw: dict[str, Any], path: Path) -> S:
+    _refuse_unknown(kind, raw, str(path), "")
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(path=str(path), detail=str(error)) from error
+
+
+def _refuse_unknown(kind: type[msgspec.Struct], raw: dict[str, Any], path: str, prefix: str) -> None:
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in raw.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(sorted(fields))}"
+            raise InvalidConfig(path=path, detail=f"unknown key {prefix}{key}; {hint}")
+        inner = fields[key]
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            _refuse_unknown(inner, value, path, f"{prefix}{key}.")
+
+
+def fingerprint(paths: Paths) -> str:
+    """Give a cheap mark of all files under config/ that people write: it changes when any of them does."""
+    marks = []
+    for base, folders, names in os.walk(paths.config):
+        folders[:] = sorted(folder for folder in folders if folder != "local")
+        for name in sorted(names):
+            stat = os.stat(os.path.join(base, name))  # noqa: PTH116, PTH118 - called every few seconds
+            marks.append(f"{base}/{name}:{stat.st_mtime_ns}:{stat.st_size}")
+    return ";".join(marks)

@@ -1,0 +1,132 @@
+"""Hosts and services: config/hosts.json, which host this is, where a service answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from core.errors import InvalidConfig, NotFound
+from core.paths import Paths
+from core.records import Part, Record, decode_strict
+
+ROLES = ("trainer", "inference", "hub", "storage")
+
+
+class Service(Part, frozen=True):
+    """One service of a host; port 0 takes any free one."""
+
+    port: int
+
+
+class Ssh(Part, frozen=True):
+    """How to reach a host for weights."""
+
+    user: str
+    port: int = 22
+
+
+class Host(Part, frozen=True):
+    """One machine of the factory."""
+
+    address: str
+    roles: tuple[str, ...]
+    services: dict[str, Service]
+    models_dir: str = "models"
+    ssh: Ssh | None = None
+
+
+class Hosts(Record, frozen=True, tag="weaver.hosts/1"):
+    """config/hosts.json."""
+
+    hosts: dict[str, Host]
+
+
+def load_hosts(paths: Paths) -> Hosts:
+    """Read config/hosts.json. Raises InvalidConfig or CorruptRecord with what is valid."""
+    path = paths.config / "hosts.json"
+    try:
+        hosts = decode_strict(Hosts, path.read_bytes(), str(path))
+    except FileNotFoundError as error:
+        raise InvalidConfig(path=str(path), detail="is missing") from error
+    for name, host in hosts.hosts.items():
+        unknown = sorted(set(host.roles) - set(ROLES))
+        if unknown:
+            raise InvalidConfig(path=str(path), detail=f"host {name!r} has unknown roles {unknown}; valid: {', '.join(ROLES)}")
+    return hosts
+
+
+def this_host(hosts: Hosts, environ: Mapping[str, str]) -> str:
+    """Say which host this is: WEAVER_HOST, else the host name, else an address of this machine. Raises InvalidConfig."""
+    known = ", ".join(sorted(hosts.hosts))
+    named = environ.get("WEAVER_HOST")
+    if named is not None:
+        if named not in hosts.hosts:
+            raise InvalidConfig(path="WEAVER_HOST", detail=f"{named!r} is not in hosts.json; known: {known}")
+        return named
+    if socket.gethostname() in hosts.hosts:
+        return socket.gethostname()
+    mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries} | {
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    }
+    found = [name for name, host in hosts.hosts.items() if host.address in mine]
+    if len(found) != 1:
+        what = "no host" if not found else f"several hosts ({', '.join(found)})"
+        raise InvalidConfig(path="hosts.json", detail=f"{what} of {known} is this machine; set WEAVER_HOST")
+    return found[0]
+
+
+def service_host(hosts: Hosts, service: str, here: str) -> str:
+    """Say which host answers for a service: this one first, else the first that has it. Raises NotFound."""
+    for name in (here, *hosts.hosts):
+        if service in hosts.hosts[name].services:
+            return name
+    known = sorted({known for host in hosts.hosts.values() for known in host.services})
+    raise NotFound(kind="service", name=service, known=", ".join(known) or "none")
+
+
+class Endpoint(Record, frozen=True, tag="weaver.endpoint/1"):
+    """status/endpoints/<service>.json: the port that a service of this host really took."""
+
+    service: str
+    host: str
+    address: str
+    port: int
+    pid: int
+
+
+def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
+    """Give the base URL of a service, by the port it really took when it runs on this host. Raises NotFound."""
+    from core.records import read_if_there
+
+    hosts = load_hosts(paths)
+    here = this_host(hosts, environ)
+    name = service_host(hosts, service, here)
+    taken = read_if_there(Endpoint, paths.status / "endpoints" / f"{service}.json") if name == here else None
+    port = taken.port if taken else wanted_port(hosts.hosts[name], service, environ)
+    return f"http://{hosts.hosts[name].address}:{port}"
+
+
+def wanted_port(host: Host, service: str, environ: Mapping[str, str]) -> int:
+    """Give the port a service should take: WEAVER_WEB_PORT or WEAVER_ORACLE_PORT, else hosts.json. Raises InvalidConfig."""
+    variable = port_variable(service)
+    text = environ.get(variable)
+    if text is None:
+        return host.services[service].port
+    if not text.isdigit() or int(text) > 65535:
+        raise InvalidConfig(path=variable, detail=f"{text!r} is not a port (0 to 65535)")
+    return int(text)
+
+
+def port_variable(service: str) -> str:
+    """Give the environment variable that overrides the port of a service."""
+    return {"web": "WEAVER_WEB_PORT", "inference": "WEAVER_ORACLE_PORT"}[service]
+
+
+def describe(hosts: Hosts) -> dict[str, Any]:
+    """Give what status shows of each host."""
+    return {name: {"address": host.address, "roles": list(host.roles)} for name, host in hosts.hosts.items()}

@@ -1,0 +1,1 @@
+"""Jobs: the drop, its validation, the spool of job folders."""

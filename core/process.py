@@ -1,0 +1,100 @@
+"""Processes by pid, start time and boot id; spawning in own sessions; finding what we spawned."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from core.clock import boot_id
+from core.records import Part
+
+SPAWN_VARIABLE = "WEAVER_SPAWN"
+
+
+class ProcessRef(Part, frozen=True):
+    """A process that cannot be mistaken for another: start_ticks is field 22 of /proc/<pid>/stat."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+def start_ticks(pid: int) -> int | None:
+    """Give the start time of a live process in clock ticks since boot; None when it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def this_process() -> ProcessRef:
+    """Describe this process."""
+    ticks = start_ticks(os.getpid())
+    assert ticks is not None  # this process is alive
+    return ProcessRef(pid=os.getpid(), start_ticks=ticks, boot_id=boot_id())
+
+
+def is_alive(ref: ProcessRef) -> bool:
+    """Say whether that very process is alive: same boot, same start time, no zombie."""
+    return ref.boot_id == boot_id() and start_ticks(ref.pid) == ref.start_ticks
+
+
+def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
+    """Signal that very process (or its process group); False when it is gone. A pid that was reused is never signalled."""
+    try:
+        fd = os.pidfd_open(ref.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not is_alive(ref):
+            return False
+        if group:
+            os.killpg(ref.pid, number)
+        else:
+            import signal
+
+            signal.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def spawn(
+    argv: Sequence[str], program: str, home_id: str, out: Path, environ: Mapping[str, str], cwd: Path, nice: int = 0
+) -> subprocess.Popen[bytes]:
+    """Start a program in its own session with stdout and stderr appended to out, marked with WEAVER_SPAWN=<home>:<program>."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        return subprocess.Popen(
+            ["nice", "-n", str(nice), *argv] if nice else list(argv),
+            stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, cwd=cwd,
+            env={**environ, SPAWN_VARIABLE: f"{home_id}:{program}"}, start_new_session=True,
+        )  # fmt: skip
+    finally:
+        os.close(fd)
+
+
+def spawned(home_id: str) -> Iterator[tuple[str, ProcessRef]]:
+    """Give (program, process) for every live process of this user that this home spawned, by its environment in /proc."""
+    mark = f"{SPAWN_VARIABLE}={home_id}:".encode()
+    boot = boot_id()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            if entry.stat().st_uid != os.getuid():
+                continue
+            environ = Path(entry.path, "environ").read_bytes()
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+        found = [item for item in environ.split(b"\0") if item.startswith(mark)]
+        ticks = start_ticks(int(entry.name)) if found else None
+        if found and ticks is not None:
+            yield found[0][len(mark) :].decode(), ProcessRef(pid=int(entry.name), start_ticks=ticks, boot_id=boot)

@@ -1,0 +1,128 @@
+"""Records: frozen typed structs with a schema name, strict JSON in and out.
+
+`class Job(Record, tag="weaver.job/1")` carries `"schema": "weaver.job/1"` in its JSON. Unknown fields are refused inside the
+same version; another version of the same record raises NewerRecord and is left alone; NaN and duplicate keys are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from core.errors import CorruptRecord, InvalidData, NewerRecord
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="schema"):
+    """Base of every record that is written to a file or sent over HTTP."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a record's parts: like a record, without a schema name."""
+
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def schema_of(kind: type[msgspec.Struct]) -> str:
+    """Give the schema name of a record type."""
+    tag = kind.__struct_config__.tag
+    return str(tag) if tag is not None else kind.__name__
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Write a record as one line of strict JSON. Raises InvalidData for NaN and infinities."""
+    _refuse_non_finite(record, schema_of(type(record)))
+    return msgspec.json.encode(record)
+
+
+def encode_pretty(record: msgspec.Struct) -> bytes:
+    """Write a record as indented JSON that ends with a newline."""
+    return msgspec.json.format(encode(record), indent=1) + b"\n"
+
+
+def to_builtins(record: msgspec.Struct) -> dict[str, Any]:
+    """Give the record as plain JSON types, the schema included."""
+    plain: dict[str, Any] = msgspec.to_builtins(record)
+    return plain
+
+
+def _refuse_non_finite(value: object, where: str) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidData(where=where, detail=f"{value} is not a JSON number; unknown is null")
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            _refuse_non_finite(getattr(value, field), f"{where}.{field}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_non_finite(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_non_finite(item, where)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return seen
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def strict_json(data: bytes | str) -> Any:
+    """Parse JSON refusing NaN, infinities and duplicate keys. Raises ValueError, UnicodeDecodeError, RecursionError."""
+    text = data.decode("utf-8") if isinstance(data, bytes) else data
+    return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+
+
+def decode(kind: type[R], data: bytes, where: str) -> R:
+    """Parse a record.
+
+    Raises CorruptRecord when data is not a whole record of this schema, NewerRecord when it is another version.
+    """
+    schema = schema_of(kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = _schema_in(data)
+        if found is not None and found != schema and found.rpartition("/")[0] == schema.rpartition("/")[0]:
+            raise NewerRecord(where=where, found=found, schema=schema) from error
+        raise CorruptRecord(where=where, schema=schema, detail=str(error)) from error
+
+
+def _schema_in(data: bytes) -> str | None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    found = value.get("schema") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def decode_strict(kind: type[R], data: bytes, where: str) -> R:
+    """Parse a record that a person wrote: like decode(), refusing duplicate keys too."""
+    try:
+        strict_json(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptRecord(where=where, schema=schema_of(kind), detail=str(error)) from error
+    return decode(kind, data, where)
+
+
+def read(kind: type[R], path: Path) -> R:
+    """Read a record from a file. Raises FileNotFoundError, CorruptRecord, NewerRecord."""
+    return decode(kind, path.read_bytes(), str(path))
+
+
+def read_if_there(kind: type[R], path: Path) -> R | None:
+    """Read a record, or give None when the file does not exist."""
+    try:
+        return read(kind, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

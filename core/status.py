@@ -1,0 +1,171 @@
+"""Heartbeats and the status record: the views that people and the Weaver read."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Any
+
+from core.clock import boot_id
+from core.errors import InvalidData
+from core.files import replace_quick
+from core.paths import Paths
+from core.records import Part, Record, encode, read
+
+
+class State(StrEnum):
+    """States of a supervised program."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    EXITED = "EXITED"
+    FATAL = "FATAL"
+    PARKED = "PARKED"
+    UNKNOWN = "UNKNOWN"
+
+
+class LastReport(Part, frozen=True):
+    """What the last tick did."""
+
+    did: int
+    note: str
+    facts: dict[str, Any]
+    at: str
+
+
+class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
+    """status/procs/<program>.json. Past next_due_mono (same boot_id) the program is hung; exit_code is set by the last beat."""
+
+    name: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    state: str
+    seq: int
+    beat_mono: float
+    next_due_mono: float
+    beat_at: str
+    phase: str
+    note: str
+    last_report: LastReport | None
+    last_error: str | None
+    exit_code: int | None
+    version: str
+
+
+def write_heartbeat(paths: Paths, beat: Heartbeat) -> None:
+    """Publish a heartbeat (quick replace)."""
+    replace_quick(paths.heartbeat(beat.name), encode(beat))
+
+
+def read_heartbeat(paths: Paths, program: str) -> Heartbeat | None:
+    """Read a heartbeat; None when there is none or it is damaged (its owner writes it again)."""
+    try:
+        return read(Heartbeat, paths.heartbeat(program))
+    except (FileNotFoundError, InvalidData):
+        return None
+
+
+def is_fresh(beat: Heartbeat, mono: float, boot: str | None = None) -> bool:
+    """Say whether the program promised to be alive now."""
+    return beat.boot_id == (boot or boot_id()) and beat.exit_code is None and mono <= beat.next_due_mono
+
+
+def is_this_process(beat: Heartbeat) -> bool:
+    """Say whether a heartbeat is this very process's."""
+    return beat.pid == os.getpid() and beat.boot_id == boot_id()
+
+
+class DaemonStatus(Part, frozen=True):
+    """One row of the table of daemons."""
+
+    name: str
+    state: State
+    pid: int | None
+    up_s: float | None
+    restarts: int
+    heartbeat_age_s: float | None
+    note: str
+    last_exit: int | None
+
+
+class QueueStatus(Part, frozen=True):
+    """How many drops and jobs lie where."""
+
+    inbox: int
+    high: int
+    normal: int
+    low: int
+    processing: int
+    completed: int
+    failed: int
+    rejected: int
+    paused: bool
+
+
+class TrainingStatus(Part, frozen=True):
+    """The running job; step is the model's global step, total_steps where the present job ends."""
+
+    pid: int | None
+    phase: str
+    model: str
+    job: str
+    step: int
+    total_steps: int
+    loss: float | None
+    tokens_per_s: float | None
+    eta_s: float | None
+
+
+class ServingStatus(Part, frozen=True):
+    """What the champion alias serves and when that was last proved."""
+
+    checkpoint: str
+    host: str
+    verified_at: str
+
+
+class SupervisorStatus(Part, frozen=True):
+    """The Weaver itself."""
+
+    pid: int
+    up_s: float
+
+
+class DiskStatus(Part, frozen=True):
+    """Free space of the home's file system."""
+
+    free_bytes: int
+    floor_bytes: int
+
+
+class GpuStatus(Part, frozen=True):
+    """One GPU; unknown is null."""
+
+    index: int
+    name: str
+    memory_total_bytes: int | None
+    memory_used_bytes: int | None
+    utilisation: float | None
+
+
+class StatusReport(Record, frozen=True, tag="weaver.status/1"):
+    """`weaver status --json` and GET /api/status (DESIGN.md section 9)."""
+
+    host: str
+    state: str
+    checked_at: str
+    home: str
+    web: str | None
+    oracle: str | None
+    supervisor: SupervisorStatus | None
+    daemons: list[DaemonStatus]
+    queue: QueueStatus
+    training: TrainingStatus | None
+    serving: ServingStatus | None
+    gpus: list[GpuStatus]
+    disk: DiskStatus
+    hosts: dict[str, Any]

@@ -1,0 +1,1 @@
+"""The oracle: an OpenAI-compatible server that answers only as the checkpoint that was asked for."""

@@ -1,0 +1,1 @@
+"""The Weaver: supervision, the command line and the web process."""
