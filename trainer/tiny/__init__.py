@@ -1,0 +1,1 @@
+"""The embedded default `builtin:tiny-qwen3`: a tokenizer and a tiny Qwen3 built from nothing, without a download."""
