@@ -1,0 +1,87 @@
+"""Logs and events: one rotated JSON log per program, one append-only event file per process.
+
+logs/<program>.jsonl has the fields at mono boot_id seq level program event msg job checkpoint (CONTRACTS.md section 2); 20 MB x 5.
+A flood is thinned: past BURST records a second the rest is counted, and the count is logged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import logging.handlers
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from core.clock import boot_id, iso
+from core.files import append_record
+from core.paths import Paths
+
+LOG_BYTES = 20 * 10**6
+LOG_FILES = 5
+EVENT_BYTES = 10**7
+BURST = 200
+
+
+class _JsonLines(logging.Formatter):
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program, self._boot, self._seq = program, boot_id(), itertools.count(1)
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        fields: dict[str, Any] = {
+            "at": iso(datetime.fromtimestamp(record.created, UTC)), "mono": round(time.monotonic(), 3),
+            "boot_id": self._boot, "seq": next(self._seq), "level": record.levelname.lower(), "program": self._program,
+            "event": getattr(record, "event", None), "msg": message, "job": getattr(record, "job", None),
+            "checkpoint": getattr(record, "checkpoint", None),
+        }  # fmt: skip
+        return json.dumps(fields, ensure_ascii=False)
+
+
+class _Thinner(logging.Filter):
+    """Let BURST records a second through and say how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second, self._seen = 0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        second = int(record.created)
+        if second != self._second:
+            left_out, self._second, self._seen = max(0, self._seen - BURST), second, 0
+            if left_out:
+                record.msg, record.args = f"{record.getMessage()} ({left_out} records of the last second left out)", ()
+        self._seen += 1
+        return self._seen <= BURST
+
+
+def open_log(paths: Paths, program: str) -> logging.Logger:
+    """Give the logger of a program, writing JSON lines to logs/<program>.jsonl."""
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger(f"weaver.{program}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.handlers.RotatingFileHandler(
+        paths.logs / f"{program}.jsonl", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8"
+    )
+    handler.setFormatter(_JsonLines(program))
+    handler.addFilter(_Thinner())
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    logger.addHandler(handler)
+    return logger
+
+
+def write_event(paths: Paths, program: str, event: str, **facts: Any) -> None:
+    """Append an event to logs/events/<program>.jsonl (checksummed, durable); the file before the last 10 MB is kept once."""
+    path = paths.logs / "events" / f"{program}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > EVENT_BYTES:
+        path.replace(path.with_suffix(".1.jsonl"))
+    record = {"at": iso(datetime.now(UTC)), "program": program, "event": event, **facts}
+    append_record(path, json.dumps(record, ensure_ascii=False).encode())
