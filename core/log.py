@@ -1,6 +1,6 @@
 """Logs and events: one rotated JSON log per program, one append-only event file per process.
 
-logs/<program>.jsonl has the fields at mono boot_id seq level program event msg job checkpoint (CONTRACTS.md section 2); 20 MB x 5.
+logs/<program>.jsonl: fields at mono boot_id seq level program event msg job checkpoint (CONTRACTS.md section 2); 20 MB x 5.
 A flood is thinned: past BURST records a second the rest is counted, and the count is logged.
 """
 
