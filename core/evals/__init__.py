@@ -1,0 +1,1 @@
+"""Suites, scores, statistics, regressions and the curriculum: pure functions of files."""

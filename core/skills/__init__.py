@@ -1,0 +1,1 @@
+"""Skills: a generator by level and seed with its grader beside it."""
