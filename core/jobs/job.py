@@ -124,7 +124,7 @@ class Attempt(Record, frozen=True, tag="weaver.attempt/1"):
 
 
 class Claim(Record, frozen=True, tag="weaver.claim/1"):
-    """claim.json: the lease of train_next on a job in processing/."""
+    """claim.json: the lease of train_next on a job in processing/. origin: the priority it came from, set by the spool."""
 
     job: str
     owner: str
@@ -132,3 +132,4 @@ class Claim(Record, frozen=True, tag="weaver.claim/1"):
     start_ticks: int
     boot_id: str
     at: str
+    origin: Priority | None = None
