@@ -122,3 +122,14 @@ class ManifestMismatch(InvalidData):
 
 class DiskLow(WeaverError):
     """Only {free} bytes are free on {path}, {floor} are needed. Free some space; work resumes by itself."""
+
+
+class LineRefused(InvalidData):
+    """{code}: {detail}"""
+
+    code: str
+    detail: str
+
+
+class TemplateRefused(InvalidData):
+    """The tokenizer in {where} cannot be trained with: {detail} Use a base whose chat template keeps the turns apart."""

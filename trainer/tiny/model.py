@@ -47,7 +47,7 @@ def build(folder: Path, seed: int) -> None:
     tokenizer = build_tokenizer()
     model = tiny_model(tokenizer, seed)
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (END, END_OF_TEXT)]
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.convert_tokens_to_ids(PAD)
     )
     model.save_pretrained(str(folder))

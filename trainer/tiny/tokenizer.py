@@ -22,15 +22,16 @@ CIRCLED_DIGITS = "⓪①②③④⑤⑥⑦⑧⑨"
 
 # "to" is left out on purpose: it is a syllable too, and a syllable that is one token in the question and two in the joined
 # answer would have to be learnt apart.
-WHOLE_WORDS = (
-    "system developer user assistant tool "
-    "and or xor not add subtract multiply plus minus times "
-    "decimal binary digits bits circled "
-    "join reverse missing order split count sort compare "
-    "syllable syllables word words letters hint hints bank puzzle answer question problem "
-    "true false null name arguments "
-    "correct wrong correction judge yes"
-).split()
+_WORDS = """
+    system developer user assistant tool
+    and or xor not add subtract multiply plus minus times
+    decimal binary digits bits circled
+    join reverse missing order split count sort compare
+    syllable syllables word words letters hint hints bank puzzle answer question problem
+    true false null name arguments
+    correct wrong correction judge yes
+"""
+WHOLE_WORDS = tuple(_WORDS.split())
 
 CHAT_TEMPLATE = """\
 {%- macro text(content) -%}
@@ -77,12 +78,11 @@ def build_tokenizer() -> Any:
         [pre_tokenizers.Split(Regex(f"[{CIRCLED_DIGITS}]|[A-Za-z]+"), "isolated"), to_bytes]
     )
     inner.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=inner,
         eos_token=END,
         pad_token=PAD,
         extra_special_tokens=[START, END_OF_TEXT],
-        model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
