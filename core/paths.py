@@ -110,6 +110,11 @@ class Paths:
         return self.procs / f"{program}.json"
 
     @property
+    def supervisor(self) -> Path:
+        """The Weaver's view of the programs it keeps alive."""
+        return self.status / "supervisor.json"
+
+    @property
     def models(self) -> Path:
         """Models and their checkpoints."""
         return self.home / "models"

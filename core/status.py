@@ -79,6 +79,43 @@ def is_this_process(beat: Heartbeat) -> bool:
     return beat.pid == os.getpid() and beat.boot_id == boot_id()
 
 
+class ProgramView(Part, frozen=True):
+    """One wanted program as the Weaver sees it; started_mono is null while no process runs, reason says why it does not."""
+
+    name: str
+    state: State
+    pid: int | None
+    started_mono: float | None
+    restarts: int
+    last_exit: int | None
+    reason: str
+
+
+class SupervisorView(Record, frozen=True, tag="weaver.supervisor/1"):
+    """status/supervisor.json: the Weaver's own account of every wanted program, in starting order; a view."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    started_mono: float
+    started_at: str
+    stopping: bool
+    programs: list[ProgramView]
+
+
+def write_supervisor_view(paths: Paths, view: SupervisorView) -> None:
+    """Publish status/supervisor.json (quick replace)."""
+    replace_quick(paths.supervisor, encode(view))
+
+
+def read_supervisor_view(paths: Paths) -> SupervisorView | None:
+    """Read status/supervisor.json; None when there is none or it is damaged (the Weaver writes it again)."""
+    try:
+        return read(SupervisorView, paths.supervisor)
+    except (FileNotFoundError, InvalidData):
+        return None
+
+
 class DaemonStatus(Part, frozen=True):
     """One row of the table of daemons."""
 
