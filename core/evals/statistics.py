@@ -48,7 +48,11 @@ def sign_test(wins: int, losses: int) -> float:
     if wins < 0 or losses < 0:
         raise ValueError(f"{wins} wins and {losses} losses cannot be counts")
     n = wins + losses
-    return sum(comb(n, k) for k in range(wins, n + 1)) / (1 << n)
+    ways = total = comb(n, wins)
+    for k in range(wins, n):
+        ways = ways * (n - k) // (k + 1)
+        total += ways
+    return total / (1 << n)
 
 
 def paired_interval(wins: int, losses: int, n: int, z: float = Z95) -> tuple[float, float]:

@@ -1,0 +1,199 @@
+"""The curriculum: which level each skill has mastered and trains next, recomputed from the scores.
+
+Place in the flow: its daemon writes the answer to status/curriculum.json; generate_data draws the training levels,
+probe_checkpoints asks the wanted suites. Reads and writes no file. Invariant: a pure function of scores, order of checkpoints
+and configuration, so the view may be lost at any moment.
+
+A level is mastered by three passing evaluations of three checkpoints in a row, at most one level per skill and checkpoint. It
+is lost only on the verdict "worse" of the paired test against the score that mastered it; the levels above go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.config import SkillConfig
+from core.errors import InvalidConfig
+from core.evals.score import Score, pair
+from core.evals.statistics import Verdict, compare
+from core.evals.suite import suite_name
+from core.records import Part, Record
+from core.skills import registry
+
+PASS_BOUND = 0.80
+PASSES_NEEDED = 3
+_SHOWN = 5
+
+
+class Evaluation(Part, frozen=True):
+    """One evaluation of a level. low: Wilson's 95 % lower bound."""
+
+    checkpoint: str
+    n: int
+    correct: int
+    low: float
+
+
+class LevelProgress(Part, frozen=True):
+    """passes: passing evaluations in a row up to the last one. mastered_at: end of the mastering evaluation, or null."""
+
+    level: int
+    passes: int
+    mastered_at: str | None
+    last: tuple[Evaluation, ...]
+
+
+class SkillProgress(Part, frozen=True):
+    """mastered_level 0: none yet. training_level: the one to train on, never above the target."""
+
+    training_level: int
+    mastered_level: int
+    target_level: int
+    levels: tuple[LevelProgress, ...]
+
+
+class Curriculum(Record, frozen=True, tag="weaver.curriculum/1"):
+    """status/curriculum.json. Only enabled skills are in it; active_skill is null when nothing is left to learn."""
+
+    model: str
+    active_skill: str | None
+    skills: dict[str, SkillProgress]
+
+
+@dataclass(slots=True)
+class _Level:
+    level: int
+    passes: int = 0
+    mastering: Score | None = None
+    last: list[Evaluation] = field(default_factory=list)
+
+    def take(self, score: Score) -> None:
+        self.passes = self.passes + 1 if passes(score) else 0
+        self.last = [*self.last, _evaluation(score)][-_SHOWN:]
+
+    def forget(self) -> None:
+        self.passes, self.mastering = 0, None
+
+    def is_lost_by(self, score: Score, effect: float, significance: float) -> bool:
+        if self.mastering is None:
+            return False
+        pairing = pair(score, self.mastering)
+        return compare(len(pairing.better), len(pairing.worse), pairing.n, effect, significance) is Verdict.WORSE
+
+
+def _evaluation(score: Score) -> Evaluation:
+    return Evaluation(checkpoint=score.checkpoint, n=score.n, correct=score.correct, low=score.low)
+
+
+def passes(score: Score) -> bool:
+    """Say whether an evaluation passes: Wilson's 95 % lower bound is at least 0.80 (46 of 50, 88 of 100)."""
+    return score.counts and score.low >= PASS_BOUND
+
+
+def curriculum(
+    model: str,
+    scores: Iterable[Score],
+    order: Sequence[str],
+    skills: Mapping[str, SkillConfig],
+    *,
+    active_skill: str | None = None,
+    effect: float = 0.10,
+    significance: float = 0.05,
+) -> Curriculum:
+    """Compute the curriculum of a model.
+
+    order: the checkpoints in the order of their steps; scores of others are left out. skills: the configured ones, the disabled
+    included. active_skill: a person's choice, else the first that has something to learn. effect: share of items that a level
+    must lose to count as worse. Raises InvalidConfig for an unknown skill or target and an active skill that is not enabled.
+    """
+    chosen = registry.enabled(skills)
+    if active_skill is not None and active_skill not in chosen:
+        raise InvalidConfig(
+            path="active_skill", detail=f"{active_skill!r} is not an enabled skill; enabled: {', '.join(sorted(chosen))}"
+        )
+    sat = _sittings(model, scores, order)
+    progress = {
+        name: _skill_progress([sat[checkpoint].get(name, {}) for checkpoint in sat], name, config, effect, significance)
+        for name, config in chosen.items()
+    }
+    return Curriculum(model=model, active_skill=active_skill or _active(progress, chosen), skills=progress)
+
+
+def _sittings(model: str, scores: Iterable[Score], order: Sequence[str]) -> dict[str, dict[str, dict[int, Score]]]:
+    """Give checkpoint -> skill -> level -> the last score that counts, the checkpoints in order."""
+    sat: dict[str, dict[str, dict[int, Score]]] = {checkpoint: {} for checkpoint in order}
+    for score in scores:
+        if score.counts and score.kind == "p0" and score.model == model and score.checkpoint in sat:
+            levels = sat[score.checkpoint].setdefault(score.skill, {})
+            there = levels.get(score.level)
+            if there is None or there.finished_at <= score.finished_at:
+                levels[score.level] = score
+    return sat
+
+
+def _skill_progress(
+    history: Sequence[Mapping[int, Score]], name: str, config: SkillConfig, effect: float, significance: float
+) -> SkillProgress:
+    levels = [_Level(level.level) for level in registry.get(name).levels]
+    mastered = 0
+    for sitting in history:
+        mastered = _after(levels, mastered, sitting, effect, significance)
+    return SkillProgress(
+        training_level=min(mastered + 1, config.target_level),
+        mastered_level=mastered,
+        target_level=config.target_level,
+        levels=tuple(
+            LevelProgress(
+                level=level.level, passes=level.passes, last=tuple(level.last),
+                mastered_at=level.mastering.finished_at if level.mastering is not None else None,
+            )
+            for level in levels
+        ),
+    )  # fmt: skip
+
+
+def _after(levels: list[_Level], mastered: int, sitting: Mapping[int, Score], effect: float, significance: float) -> int:
+    """Take the scores of one checkpoint and give the level mastered after it: lower, the same, or one higher."""
+    for level in levels:
+        if level.level in sitting:
+            level.take(sitting[level.level])
+    for level in levels[:mastered]:
+        if level.level in sitting and level.is_lost_by(sitting[level.level], effect, significance):
+            for lost in levels[level.level - 1 :]:
+                lost.forget()
+            return level.level - 1
+    if mastered < len(levels):
+        candidate = levels[mastered]
+        if candidate.level in sitting and candidate.passes >= PASSES_NEEDED:
+            candidate.mastering = sitting[candidate.level]
+            return mastered + 1
+    return mastered
+
+
+def _active(progress: Mapping[str, SkillProgress], skills: Mapping[str, SkillConfig]) -> str | None:
+    """Give the unfinished skill with the highest priority, then the smallest mastered share of its target, then by name."""
+    unfinished = [name for name, skill in progress.items() if not _is_finished(skill)]
+    return min(
+        unfinished,
+        key=lambda name: (-skills[name].priority, progress[name].mastered_level / progress[name].target_level, name),
+        default=None,
+    )
+
+
+def _is_finished(skill: SkillProgress) -> bool:
+    return skill.mastered_level >= skill.target_level
+
+
+def nothing_to_learn(state: Curriculum) -> bool:
+    """Say whether every enabled skill has mastered its target level; generation rests then."""
+    return all(_is_finished(skill) for skill in state.skills.values())
+
+
+def suites_wanted(state: Curriculum) -> list[str]:
+    """Name the suites that a checkpoint is probed on: per enabled skill all mastered levels and the training level."""
+    return [
+        suite_name(name, level)
+        for name, skill in sorted(state.skills.items())
+        for level in range(1, max(skill.training_level, skill.mastered_level) + 1)
+    ]
