@@ -68,8 +68,17 @@ def _refuse_non_finite(value: object, where: str) -> None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen = dict(pairs)
     if len(seen) != len(pairs):
-        raise ValueError("a key appears twice in one object")
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} appears twice in one object")
     return seen
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 def _no_constant(text: str) -> Any:
@@ -77,9 +86,9 @@ def _no_constant(text: str) -> Any:
 
 
 def strict_json(data: bytes | str) -> Any:
-    """Parse JSON refusing NaN, infinities and duplicate keys. Raises ValueError, UnicodeDecodeError, RecursionError."""
+    """Parse JSON refusing NaN, infinities (1e999 too) and duplicate keys. Raises ValueError, UnicodeDecodeError, RecursionError."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data
-    return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
 
 
 def decode(kind: type[R], data: bytes, where: str) -> R:
