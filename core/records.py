@@ -66,12 +66,14 @@ def _refuse_non_finite(value: object, where: str) -> None:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen = dict(pairs)
-    if len(seen) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} appears twice in one object")
-    return seen
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r} appears twice in one object")
+            seen.add(key)
+    return value
 
 
 def _finite(text: str) -> float:
@@ -86,7 +88,7 @@ def _no_constant(text: str) -> Any:
 
 
 def strict_json(data: bytes | str) -> Any:
-    """Parse JSON refusing NaN, infinities (1e999 too) and duplicate keys. Raises ValueError, UnicodeDecodeError, RecursionError."""
+    """Parse JSON refusing NaN, infinities (1e999 too) and duplicate keys. Raises ValueError, RecursionError."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data
     return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
 
