@@ -133,3 +133,14 @@ class LineRefused(InvalidData):
 
 class TemplateRefused(InvalidData):
     """The tokenizer in {where} cannot be trained with: {detail} Use a base whose chat template keeps the turns apart."""
+
+
+class MaskCheckFailed(InvalidData):
+    """Mask check {check} failed at line {line}: {detail}. Nothing was trained. The row, trained tokens in [[ ]]: {view}"""
+
+    check: int
+    line: int
+
+
+class PackingRefused(InvalidData):
+    """Packing does not keep examples apart: {detail}. Nothing was trained; set packing: off in config/training.yaml."""

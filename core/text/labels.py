@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from core.errors import LineRefused, TemplateRefused
@@ -155,6 +156,22 @@ def _raw_example(tokenizer: Any, messages: Sequence[Message]) -> Example:
     start = max(start, 1)
     turn = Turn(message=completion, start=start, end=len(ids), text=decode_ids(tokenizer, ids[start:]))
     return _labelled(ids, [turn])
+
+
+def trained_regions(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the maximal runs of trained labels, half-open."""
+    flags = [False, *(label != IGNORED for label in labels), False]
+    edges = [at for at, (before, after) in enumerate(pairwise(flags)) if before != after]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def marked_text(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], marks: tuple[str, str] = ("[[", "]]")) -> str:
+    """Decode a row with its trained regions between two marks: brackets, or the colour codes of a terminal."""
+    text, place = "", 0
+    for start, end in trained_regions(labels):
+        text += decode_ids(tokenizer, ids[place:start]) + marks[0] + decode_ids(tokenizer, ids[start:end]) + marks[1]
+        place = end
+    return text + decode_ids(tokenizer, ids[place:])
 
 
 def prove_template(tokenizer: Any, name: str) -> None:
