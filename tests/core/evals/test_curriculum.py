@@ -59,6 +59,7 @@ def _after(make_score: Any, sittings: list[Sitting], **config: Any) -> Curriculu
         ([{2: OK}] * 3 + [{1: OK}] * 3, 1, 2),
         ([{2: OK}] * 3 + [{1: OK}] * 3 + [{2: OK}], 2, 3),
         ([{2: OK}] * 3 + [{1: OK}] * 3 + [{2: FAIL}], 1, 2),
+        ([{2: OK}] * 3 + [{1: OK}] * 4, 1, 2),
         # mastered levels go on being examined; a failure that is not "worse" takes nothing away
         ([{1: BARELY}] * 3 + [{1: FAIL}] * 5, 1, 2),
         ([{1: OK}] * 3 + [{1: OK + 9}] * 5, 1, 2),
@@ -73,6 +74,8 @@ def _after(make_score: Any, sittings: list[Sitting], **config: Any) -> Curriculu
         ([{1: OK, 2: OK}] * 4 + [{1: LOST, 2: OK}], 0, 1),
         ([{1: OK, 2: OK}] * 4 + [{1: LOST, 2: OK}] + [{1: OK, 2: OK}] * 3, 1, 2),
         ([{1: OK, 2: OK}] * 4 + [{1: LOST, 2: OK}] + [{1: OK, 2: OK}] * 4, 2, 3),
+        ([{1: OK, 2: OK}] * 4 + [{1: LOST}] + [{1: OK}] * 3 + [{2: OK}] * 2, 1, 2),
+        ([{1: OK, 2: OK}] * 4 + [{1: LOST}] + [{1: OK}] * 3 + [{2: OK}] * 3, 2, 3),
         ([{1: OK, 2: OK}] * 4 + [{1: OK, 2: LOST}], 1, 2),
         # levels beyond the target count as mastered but are not trained
         ([{1: OK, 2: OK, 3: OK, 4: OK}] * 6, 4, 3),
