@@ -212,7 +212,8 @@ def test_record_has_exactly_the_fields_of_the_contract(make_score: Any) -> None:
     plain = records.to_builtins(make_score("binary-3", 50))
     assert sorted(plain) == [
         "accuracy", "checkpoint", "correct", "decoding", "errors", "finished_at", "high", "host", "items", "kind", "level",
-        "loss", "low", "model", "n", "schema", "skill", "started_at", "suite", "suite_sha256", "tokens_per_s", "void", "weights_id",
+        "loss", "low", "model", "n", "schema", "skill", "started_at", "suite", "suite_sha256", "tokens_per_s", "void",
+        "weights_id",
     ]  # fmt: skip
     assert plain["schema"] == "weaver.score/1"
     assert set(plain["items"][0]) == {"id", "digest", "answer", "correct", "logprob", "tokens", "ms", "error"}
