@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from core.config import SkillConfig
 from core.errors import InvalidConfig
-from core.evals.score import Score, pair
+from core.evals.score import Score
 from core.evals.statistics import Verdict, compare
 from core.evals.suite import suite_name
 from core.records import Part, Record
@@ -61,29 +61,48 @@ class Curriculum(Record, frozen=True, tag="weaver.curriculum/1"):
     skills: dict[str, SkillProgress]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sat:
+    """What the curriculum keeps of a score: thousands fit into a light daemon. right, answered: one bit per item digest."""
+
+    evaluation: Evaluation
+    finished_at: str
+    is_passed: bool
+    right: int
+    answered: int
+
+
 @dataclass(slots=True)
 class _Level:
     level: int
     passes: int = 0
-    mastering: Score | None = None
+    mastering: _Sat | None = None
     last: list[Evaluation] = field(default_factory=list)
 
-    def take(self, score: Score) -> None:
-        self.passes = self.passes + 1 if passes(score) else 0
-        self.last = [*self.last, _evaluation(score)][-_SHOWN:]
+    def take(self, sat: _Sat) -> None:
+        self.passes = self.passes + 1 if sat.is_passed else 0
+        self.last = [*self.last, sat.evaluation][-_SHOWN:]
 
     def forget(self) -> None:
         self.passes, self.mastering = 0, None
 
-    def is_lost_by(self, score: Score, effect: float, significance: float) -> bool:
+    def is_lost_by(self, sat: _Sat, effect: float, significance: float) -> bool:
         if self.mastering is None:
             return False
-        pairing = pair(score, self.mastering)
-        return compare(len(pairing.better), len(pairing.worse), pairing.n, effect, significance) is Verdict.WORSE
+        both = sat.answered & self.mastering.answered
+        better = (both & sat.right & ~self.mastering.right).bit_count()
+        worse = (both & ~sat.right & self.mastering.right).bit_count()
+        return compare(better, worse, both.bit_count(), effect, significance) is Verdict.WORSE
 
 
-def _evaluation(score: Score) -> Evaluation:
-    return Evaluation(checkpoint=score.checkpoint, n=score.n, correct=score.correct, low=score.low)
+def _sat(score: Score, places: dict[str, int]) -> _Sat:
+    right = answered = 0
+    for item in score.items:
+        bit = 1 << places.setdefault(item.digest, len(places))
+        answered |= bit if item.correct is not None else 0
+        right |= bit if item.correct else 0
+    evaluation = Evaluation(checkpoint=score.checkpoint, n=score.n, correct=score.correct, low=score.low)
+    return _Sat(evaluation, score.finished_at, passes(score), right, answered)
 
 
 def passes(score: Score) -> bool:
@@ -103,9 +122,10 @@ def curriculum(
 ) -> Curriculum:
     """Compute the curriculum of a model.
 
-    order: the checkpoints in the order of their steps; scores of others are left out. skills: the configured ones, the disabled
-    included. active_skill: a person's choice, else the first that has something to learn. effect: share of items that a level
-    must lose to count as worse. Raises InvalidConfig for an unknown skill or target and an active skill that is not enabled.
+    scores: may be a stream, a few hundred bytes of each are kept. order: the checkpoints in the order of their steps; scores of
+    others are left out. skills: the configured ones, the disabled included. active_skill: a person's choice, else the first that
+    has something to learn. effect: share of items that a level must lose to count as worse. Raises InvalidConfig for an unknown
+    skill or target and for an active skill that is not enabled.
     """
     chosen = registry.enabled(skills)
     if active_skill is not None and active_skill not in chosen:
@@ -120,20 +140,21 @@ def curriculum(
     return Curriculum(model=model, active_skill=active_skill or _active(progress, chosen), skills=progress)
 
 
-def _sittings(model: str, scores: Iterable[Score], order: Sequence[str]) -> dict[str, dict[str, dict[int, Score]]]:
+def _sittings(model: str, scores: Iterable[Score], order: Sequence[str]) -> dict[str, dict[str, dict[int, _Sat]]]:
     """Give checkpoint -> skill -> level -> the last score that counts, the checkpoints in order."""
-    sat: dict[str, dict[str, dict[int, Score]]] = {checkpoint: {} for checkpoint in order}
+    sat: dict[str, dict[str, dict[int, _Sat]]] = {checkpoint: {} for checkpoint in order}
+    places: dict[str, int] = {}
     for score in scores:
         if score.counts and score.kind == "p0" and score.model == model and score.checkpoint in sat:
             levels = sat[score.checkpoint].setdefault(score.skill, {})
             there = levels.get(score.level)
             if there is None or there.finished_at <= score.finished_at:
-                levels[score.level] = score
+                levels[score.level] = _sat(score, places)
     return sat
 
 
 def _skill_progress(
-    history: Sequence[Mapping[int, Score]], name: str, config: SkillConfig, effect: float, significance: float
+    history: Sequence[Mapping[int, _Sat]], name: str, config: SkillConfig, effect: float, significance: float
 ) -> SkillProgress:
     levels = [_Level(level.level) for level in registry.get(name).levels]
     mastered = 0
@@ -153,7 +174,7 @@ def _skill_progress(
     )  # fmt: skip
 
 
-def _after(levels: list[_Level], mastered: int, sitting: Mapping[int, Score], effect: float, significance: float) -> int:
+def _after(levels: list[_Level], mastered: int, sitting: Mapping[int, _Sat], effect: float, significance: float) -> int:
     """Take the scores of one checkpoint and give the level mastered after it: lower, the same, or one higher."""
     for level in levels:
         if level.level in sitting:

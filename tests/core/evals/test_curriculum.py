@@ -100,6 +100,23 @@ def test_last_finished_score_of_a_checkpoint_is_the_one_read(make_score: Any) ->
     assert curriculum("tiny", [again, *scores], order, ONLY_SYLLABLES).skills["syllables"].mastered_level == 0
 
 
+def test_unanswered_items_take_no_level_away(make_score: Any) -> None:
+    scores, order = _history(make_score, [{1: 0}] * 3)
+    order.append("checkpoint-900-20261120-2130")
+    few_errors = make_score("syllables-1", 900, wrong=range(9), failed=range(9, 14))
+    assert curriculum("tiny", [*scores, few_errors], order, ONLY_SYLLABLES).skills["syllables"].mastered_level == 1
+    worse = make_score("syllables-1", 900, wrong=range(10), failed=range(95, 100))
+    assert curriculum("tiny", [*scores, worse], order, ONLY_SYLLABLES).skills["syllables"].mastered_level == 0
+
+
+def test_level_is_compared_item_by_item(make_score: Any) -> None:
+    scores, order = _history(make_score, [{1: 12}] * 3)
+    order.append("checkpoint-900-20261120-2130")
+    other_items = make_score("syllables-1", 900, wrong=range(12, 34))
+    found = curriculum("tiny", iter([*scores, other_items]), order, ONLY_SYLLABLES).skills["syllables"]
+    assert found.mastered_level == 1, "ten points lost, but 12 items better and 22 worse: p is 0.061"
+
+
 def test_order_of_the_scores_does_not_matter(make_score: Any) -> None:
     scores, order = _history(make_score, [{1: OK, 2: FAIL}, {1: OK}, {1: OK, 2: OK}, {2: OK}, {1: LOST}, {1: OK, 2: OK}])
     expected = curriculum("tiny", scores, order, ONLY_SYLLABLES)

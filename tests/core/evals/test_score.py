@@ -16,6 +16,7 @@ from core.evals.score import (
     Score,
     Sitting,
     best_by_suite,
+    each_score,
     grade_answers,
     latest_by_suite,
     pair,
@@ -156,6 +157,16 @@ def test_bad_files_are_reported_and_hide_no_score(tmp_path: Path, make_score: An
     assert "not a whole weaver.score/1 record" in reasons["torn.json"]
     assert "expected 'checkpoint-60-20261120-2131'" in reasons["misplaced.json"]
     assert (folder / "torn.json").read_bytes() == whole[: len(whole) // 2]
+
+
+def test_only_the_scores_of_the_named_checkpoints_are_read(tmp_path: Path, make_score: Any) -> None:
+    model = ModelPaths(tmp_path)
+    kept, other = make_score("binary-1", 50), make_score("binary-1", 60)
+    for score in (kept, other):
+        write_score(model, score)
+    assert read_scores(model, [kept.checkpoint]).scores == (kept,)
+    assert list(each_score(model, {other.checkpoint})) == [other]
+    assert read_scores(model, []).scores == ()
 
 
 def test_model_without_scores_has_an_empty_book(tmp_path: Path) -> None:
