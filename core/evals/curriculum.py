@@ -123,9 +123,9 @@ def curriculum(
     """Compute the curriculum of a model.
 
     scores: may be a stream, a few hundred bytes of each are kept. order: the checkpoints in the order of their steps; scores of
-    others are left out. skills: the configured ones, the disabled included. active_skill: a person's choice, else the first that
-    has something to learn. effect: share of items that a level must lose to count as worse. Raises InvalidConfig for an unknown
-    skill or target and for an active skill that is not enabled.
+    others are left out. skills: the configured ones, the disabled included. active_skill: a person's choice, else the first
+    that has something to learn. effect: share of items that a level must lose to count as worse. Raises InvalidConfig for an
+    unknown skill or target and for an active skill that is not enabled.
     """
     chosen = registry.enabled(skills)
     if active_skill is not None and active_skill not in chosen:
