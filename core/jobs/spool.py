@@ -195,16 +195,25 @@ class Spool:
         self._append(folder, Attempt(at=claim.at, event="claimed", by=claim.owner, detail=f"from {origin}"))
         return folder
 
-    def adopt(self, job: str, claim: Claim, detail: str | None = None) -> Path:
-        """Renew the claim on a job in processing/ for a new owner; its origin is kept. Raises NotFound, IllegalMove."""
+    def adopt(
+        self, job: str, claim: Claim, detail: str | None = None, outcome: str | None = None, step: int | None = None
+    ) -> Path:
+        """Renew the claim on a job in processing/, origin kept; outcome says what befell it. Raises NotFound, IllegalMove."""
         state = self.find(job)
         if state != "processing":
             raise IllegalMove(job=job, source=state, target="processing", detail="only a claimed job can be adopted")
         folder = self._paths.state(state) / job
         claim = msgspec.structs.replace(claim, origin=self._origin(folder))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
-        self._append(folder, Attempt(at=claim.at, event="adopted", by=claim.owner, detail=detail))
+        self._append(folder, Attempt(at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step))
         return folder
+
+    def reopen(self, job: str) -> None:
+        """Let a job in processing/ be trained on from its cursor: put aside the request and result of its last run."""
+        state = self.find(job)
+        if state != "processing":
+            raise IllegalMove(job=job, source=state, target="processing", detail="only a claimed job can be reopened")
+        self._put_aside(self._paths.state(state) / job, _OF_ONE_ATTEMPT)
 
     def complete(self, job: str, end: Attempt) -> Path:
         """End a job whose outcome is completed. Raises NotFound, IllegalMove."""
