@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from core.process import ProcessRef
 from core.records import Part, Record
 
 
@@ -56,7 +57,10 @@ class RowSpan(Part, frozen=True):
 
 
 class Plan(Record, frozen=True, tag="weaver.plan/1"):
-    """plan.json: fixed before step 1. rows[i]: the line numbers (from 1) in row i; steps[k]: how many rows step k takes."""
+    """plan.json: fixed before step 1. rows[i]: the line numbers (from 1) in row i; steps[k]: how many rows step k takes.
+
+    What the order follows from stands beside it, so that a resumed job keeps it when the configuration has changed meanwhile.
+    """
 
     job: str
     model: str
@@ -65,6 +69,9 @@ class Plan(Record, frozen=True, tag="weaver.plan/1"):
     seed: int
     epochs: int
     packing: bool
+    micro_batch: int
+    batch_tokens: int
+    accumulation: int
     rows: list[list[int]]
     steps: list[int]
 
@@ -89,7 +96,10 @@ class Progress(Record, frozen=True, tag="weaver.progress/1"):
 
 
 class RunResult(Record, frozen=True, tag="weaver.result/1"):
-    """result.json: how the run ended. checkpoint is the newest checkpoint that holds this job's rows, null if none was due."""
+    """result.json: how the run ended. checkpoint is the newest one that holds this job's rows, null if none was due.
+
+    by is the trainer that has the rows in its memory: if it dies before a checkpoint holds them, they are trained again.
+    """
 
     job: str
     model: str
@@ -104,4 +114,5 @@ class RunResult(Record, frozen=True, tag="weaver.result/1"):
     summary: str
     error: str | None
     permanent: bool
+    by: ProcessRef
     at: str

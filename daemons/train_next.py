@@ -1,0 +1,280 @@
+"""queue/high, normal, low -> queue/processing -> completed or failed: claim the next job and look after the trainer child.
+
+Reads the queue, result.json and the ledger; writes claim.json, run.json and order.json of claimed jobs, head.json of a model and
+queue/paused.json; moves jobs. The trainer child is a process of its own: a new train_next adopts it. A job is completed only
+when a checkpoint on disk holds all its rows: until then it stays in processing/, and is trained again if the trainer dies.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from core.checkpoints.checkpoint import Head
+from core.checkpoints.ledger import Ledger
+from core.clock import iso
+from core.errors import IllegalMove, InvalidConfig, NotFound
+from core.files import replace_durable
+from core.jobs.job import Attempt, Claim, Job
+from core.jobs.pause import Pause, clear_paused, paused, set_paused
+from core.jobs.spool import Spool
+from core.orders import Order, answer, pending
+from core.process import ProcessRef, send_signal, this_process
+from core.records import encode_pretty, read, read_if_there
+from core.runs.child import TRAINER, living_trainer
+from core.runs.run import JobOrder, Outcome, Progress, RunRequest, RunResult
+from core.status import read_heartbeat
+from daemons.harness.context import Context, Report
+
+_VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
+DEATH = "trainer died"
+LONGEST_SPAWN_DELAY_S = 60.0
+MISCONFIGURED = 78
+
+
+class TrainNext:
+    """queue -> processing -> completed: claim the next job, look after the trainer, settle what ended."""
+
+    name = "train_next"
+    every = "2s"
+    patience_s = 60.0
+    wakes_on: Sequence[str] = ("queue/high", "queue/normal", "queue/low", "queue/processing/*", "models/*/ledger")
+    nice = 0
+
+    def __init__(self) -> None:
+        self._ledger: Ledger | None = None  # caches what never changes
+        self._child: subprocess.Popen[bytes] | None = None  # only to reap it
+        self._spawns = 0
+        self._spawn_due = 0.0
+
+    def tick(self, ctx: Context) -> Report:
+        """Obey orders, settle ended jobs, keep a trainer while there is work, claim the next job."""
+        spool = Spool(ctx.paths)
+        ledger = self._ledger = self._ledger or Ledger(ctx.paths)
+        self._reap(ctx)
+        trainer = living_trainer(ctx.paths)
+        for model in ledger.models():
+            _advance_head(ctx, ledger, model)
+        did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
+        for order in pending(ctx.paths, self.name):
+            self._obey(ctx, spool, order, trainer)
+        running = self._running(ctx, spool)
+        pause = paused(ctx.paths)
+        if running is None and pause is None and not _disk_is_low(ctx):
+            running = self._claim(ctx, spool)
+            did += running is not None
+        if running is not None and trainer is None:
+            self._start_trainer(ctx, spool, running)
+        elif running is None and pause is not None and pause.verb == "stop" and trainer is not None:
+            send_signal(trainer, signal.SIGTERM)
+        return Report(did=did, note=_note(ctx, running), facts={"running": running.job if running else None})
+
+    def _reap(self, ctx: Context) -> None:
+        """Take note of a child of ours that ended. Raises InvalidConfig when it says that it is misconfigured."""
+        code = self._child.poll() if self._child is not None else None
+        if code is None:
+            return
+        self._child = None
+        ctx.log.info("the trainer ended with exit code %s", code, extra={"event": "exit"})
+        if code == MISCONFIGURED:
+            raise InvalidConfig(path="trainer", detail=_last_line(ctx.paths.logs / "trainer.out"))
+
+    def _obey(self, ctx: Context, spool: Spool, order: Order, trainer: ProcessRef | None) -> None:
+        """Do what an order says: pause, stop and skip reach the trainer as order.json; resume lets jobs be claimed again."""
+        at = iso(ctx.clock.now())
+        if order.verb == "resume":
+            was = clear_paused(ctx.paths)
+            answer(ctx.paths, self.name, order, True, "jobs are claimed again" if was else "nothing was paused")
+            return
+        verb = _VERBS.get(order.verb)
+        if verb is None:
+            answer(ctx.paths, self.name, order, False, f"unknown verb {order.verb!r}; valid: pause, resume, stop, skip")
+            return
+        if verb != "skip":
+            set_paused(ctx.paths, Pause(verb=verb, by=order.by, at=at))
+        running = self._running(ctx, spool)
+        if running is not None and trainer is None:
+            end = Attempt(at=at, event="returned", by=self.name, detail=f"{verb} by {order.by}")
+            (spool.skip if verb == "skip" else spool.return_to_queue)(running.job, end)
+        elif running is not None:
+            told = JobOrder(verb=verb, order=order.id, at=at)
+            replace_durable(ctx.paths.state("processing") / running.job / "order.json", encode_pretty(told))
+        answer(ctx.paths, self.name, order, True, f"{verb}: {running.job if running else 'no job runs'}")
+
+    def _running(self, ctx: Context, spool: Spool) -> RunRequest | None:
+        """Give the request of the oldest claimed job that has no result yet."""
+        for job in spool.list("processing"):
+            folder = ctx.paths.state("processing") / job
+            if not (folder / "result.json").exists():
+                return read_if_there(RunRequest, folder / "run.json") or self._request(ctx, spool, job)
+        return None
+
+    def _request(self, ctx: Context, spool: Spool, job: str) -> RunRequest:
+        """Write run.json of a claimed job (also of one whose claimer was killed before it could)."""
+        folder = ctx.paths.state("processing") / job
+        record = read(Job, folder / "job.json")
+        head = Ledger(ctx.paths).head(record.model)
+        generated = record.source == "generate_data"
+        request = RunRequest(
+            job=job, model=record.model, parent=head.checkpoint if head else None,
+            epochs=record.training.epochs or ctx.config.training.epochs,
+            max_train_s=ctx.config.weaver.generation.max_job_train_s if generated else None,
+            attempt=sum(attempt.event == "claimed" for attempt in spool.read_attempts(job)), at=iso(ctx.clock.now()),
+        )  # fmt: skip
+        replace_durable(folder / "run.json", encode_pretty(request))
+        return request
+
+    def _claim(self, ctx: Context, spool: Spool) -> RunRequest | None:
+        job = spool.oldest()
+        if job is None:
+            return None
+        try:
+            spool.claim(job, _claim_of(ctx, job))
+        except (IllegalMove, NotFound):
+            return None  # a person moved it first
+        ctx.event("claimed", job=job)
+        return self._request(ctx, spool, job)
+
+    def _settle(self, ctx: Context, spool: Spool, ledger: Ledger, job: str, trainer: ProcessRef | None) -> int:
+        """Move a claimed job that has a result to where its outcome says; 1 if something changed."""
+        result = read_if_there(RunResult, ctx.paths.state("processing") / job / "result.json")
+        if result is None:
+            return 0
+        self._spawns = 0
+        end = Attempt(
+            at=iso(ctx.clock.now()), event="finished", by=self.name, outcome=result.outcome.value,
+            detail=result.error or result.summary, step=result.global_step,
+        )  # fmt: skip
+        if result.outcome is Outcome.COMPLETED:
+            return _settle_completed(ctx, spool, ledger, result, end, trainer)
+        if result.outcome is Outcome.PAUSED:
+            if paused(ctx.paths) is not None:
+                return 0
+            spool.reopen(job)
+        elif result.outcome is Outcome.SKIPPED:
+            spool.skip(job, end)
+        elif result.outcome is Outcome.STOPPED:
+            spool.return_to_queue(job, end)
+        elif result.permanent or _failures(spool, job) >= ctx.config.weaver.queue.retries:
+            spool.fail(job, end)
+        else:
+            spool.return_to_queue(job, end)
+        ctx.event(result.outcome.value, job=job, why=end.detail)
+        return 1
+
+    def _start_trainer(self, ctx: Context, spool: Spool, request: RunRequest) -> None:
+        """Start a trainer, each further time without a result after a longer wait; note a death in the middle of the job."""
+        now = ctx.clock.mono()
+        if now < self._spawn_due or _fails_by_deaths(ctx, spool, request):
+            return
+        self._spawns += 1
+        self._spawn_due = now + min(LONGEST_SPAWN_DELAY_S, 2.0 ** (self._spawns - 1))
+        threads = ctx.config.weaver.sharing.threads
+        argv = [sys.executable, "-m", "trainer", "work", "--model", request.model]
+        self._child = ctx.spawn(TRAINER, argv, {"OMP_NUM_THREADS": "1" if threads == "auto" else str(threads)})
+        ctx.log.info("started trainer %s", self._child.pid, extra={"event": "spawn", "job": request.job})
+
+
+def _advance_head(ctx: Context, ledger: Ledger, model: str) -> None:
+    """Move head to the newest descendant of itself whose weights and state are complete."""
+    names = ledger.names(model)
+    if not names:
+        return
+    head = ledger.head(model)
+    newest = at = head.checkpoint if head else names[0]
+    family = {at}
+    for name, link in ledger.links(model).items():
+        if link.parent in family:
+            family.add(name)
+            newest = name if name in names and ledger.has_state(model, name) else newest
+    if head is None or newest != head.checkpoint:
+        reason = "trained further" if head or newest != names[0] else "the base"
+        ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=iso(ctx.clock.now())))
+
+
+def _settle_completed(
+    ctx: Context, spool: Spool, ledger: Ledger, result: RunResult, end: Attempt, trainer: ProcessRef | None
+) -> int:
+    """Complete a job whose rows are in a checkpoint; train it again when they died with the trainer that held them."""
+    if _is_covered(ledger, result):
+        spool.complete(result.job, end)
+        ctx.event("completed", job=result.job, step=result.global_step)
+        return 1
+    if trainer != result.by:
+        spool.reopen(result.job)
+        ctx.event("reopened", job=result.job, why="the trainer died before a checkpoint held this job's rows")
+        return 1
+    return 0
+
+
+def _is_covered(ledger: Ledger, result: RunResult) -> bool:
+    """Say whether a checkpoint of the surviving history holds the job up to its last row."""
+    for name in ledger.chain(result.model):
+        record = ledger.get(result.model, name)
+        if any(span.job == result.job and span.rows_to >= result.rows_done for span in record.consumed):
+            return True
+        if record.step < result.global_step:
+            return False
+    return False
+
+
+def _failures(spool: Spool, job: str) -> int:
+    """Count the failed attempts before this one; a shutdown, a skip or an adoption is none."""
+    return sum(attempt.outcome in (Outcome.FAILED.value, Outcome.DIVERGED.value) for attempt in spool.read_attempts(job))
+
+
+def _fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
+    """Record that a trainer died while it trained this job; True when it died too often at one step, and the job fails.
+
+    A death while loading, or one after further progress, is no fault of the job.
+    """
+    beat = read_heartbeat(ctx.paths, TRAINER)
+    if beat is None or beat.exit_code is not None or beat.phase not in ("tokenise", "train"):
+        return False
+    mark = f"trainer pid {beat.pid}, start {beat.start_ticks}"
+    attempts = spool.read_attempts(request.job)
+    if any(attempt.detail == mark for attempt in attempts):
+        return False
+    progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
+    step = progress.step if progress else None
+    spool.adopt(request.job, _claim_of(ctx, request.job), detail=mark, outcome=DEATH, step=step)
+    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid)
+    deaths = sum(attempt.outcome == DEATH and attempt.step == step for attempt in attempts)
+    if deaths < ctx.config.weaver.queue.retries:
+        return False
+    detail = f"the trainer died {deaths + 1} times at step {step} of this job, without progress"
+    end = Attempt(at=iso(ctx.clock.now()), event="finished", by=ctx.name, outcome="failed", detail=detail, step=step)
+    spool.fail(request.job, end)
+    ctx.event("failed", job=request.job, why=detail)
+    return True
+
+
+def _claim_of(ctx: Context, job: str) -> Claim:
+    me = this_process()
+    return Claim(job=job, owner=ctx.name, pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, at=iso(ctx.clock.now()))
+
+
+def _disk_is_low(ctx: Context) -> bool:
+    return shutil.disk_usage(ctx.paths.home).free < ctx.config.weaver.disk.floor_gb * 1e9
+
+
+def _note(ctx: Context, running: RunRequest | None) -> str:
+    if running is not None:
+        return f"training {running.job}"
+    pause = paused(ctx.paths)
+    if pause is not None:
+        return f"{pause.verb} by {pause.by}"
+    return "disk is below its floor: nothing is claimed" if _disk_is_low(ctx) else "waiting for a job"
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        lines = []
+    return lines[-1] if lines else "it said nothing; see logs/trainer.jsonl"

@@ -1,0 +1,112 @@
+"""What we add to every optimizer step: bookkeeping, progress, orders, checkpoints inside a long job, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from core.runs.run import Outcome, Progress
+from trainer import rng
+from trainer.loop import StreamTrainer
+from trainer.stream import Pending, Stream
+
+# Weight of the newest loss in the smoothed one.
+SMOOTHING = 0.05
+PROGRESS_EVERY_S = 0.5
+
+
+@dataclass
+class Hooks:
+    """What a run asks of the world outside, each a function: a stop that a person or a signal wants, a save, a beat."""
+
+    mono: Callable[[], float]
+    wanted: Callable[[], Outcome | None]
+    save: Callable[[], None]
+    report: Callable[[Progress], None]
+    beat: Callable[[str, float], None]
+
+
+@dataclass
+class StepFacts:
+    """What the plan says of each optimizer step of this call: rows, input tokens, trained tokens."""
+
+    rows: list[int]
+    tokens: list[int]
+    trained: list[int]
+
+
+class StreamCallback(TrainerCallback):
+    """Keeps the stream's books; after train() `outcome` is what ended the run early, None when the plan ran to its end."""
+
+    def __init__(
+        self, stream: Stream, part: Pending, facts: StepFacts, hooks: Hooks, describe: Callable[..., Progress],
+        save_every_s: float, max_train_s: float | None,
+    ) -> None:  # fmt: skip
+        self.stream, self.part, self.facts, self.hooks = stream, part, facts, hooks
+        self.outcome: Outcome | None = None
+        self.trainer: StreamTrainer | None = None
+        self.tokens = 0
+        self.smoothed: float | None = None
+        self._describe, self._save_every_s, self._max_train_s = describe, save_every_s, max_train_s
+        self._done = 0
+        self._began = self._step_began = hooks.mono()
+        self._reported = 0.0
+        self._slowest = 0.0
+
+    @property
+    def train_s(self) -> float:
+        """Give the seconds since the run began."""
+        return self.hooks.mono() - self._began
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Put the stream's random state back before the first step: the Trainer and the loader drew from it."""
+        if self._done == 0:
+            rng.restore(self.stream.rng)
+        self._step_began = self.hooks.mono()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
+        """Count the step, then save, report, and stop where wanted."""
+        assert self.trainer is not None  # set before train()
+        loss = self.trainer.take_step_loss()
+        self._count(loss)
+        now = self.hooks.mono()
+        self._slowest = max(self._slowest, now - self._step_began)
+        more = self._done < len(self.facts.rows)
+        if more and now - self.stream.saved_mono >= self._save_every_s:
+            self.hooks.save()
+        if now - self._reported >= PROGRESS_EVERY_S or not more:
+            self._reported = now
+            self._report(loss)
+        self.outcome = self.hooks.wanted() if more else None
+        over = more and self._max_train_s is not None and self.train_s >= self._max_train_s
+        control.should_training_stop = self.outcome is not None or over or not more
+        return control
+
+    def _count(self, loss: float) -> None:
+        stream, at = self.stream, self._done
+        stream.average.update()
+        stream.step += 1
+        stream.tokens_seen += self.facts.tokens[at]
+        stream.examples_seen += self.facts.rows[at]
+        stream.loss_sum += loss
+        stream.loss_steps += 1
+        self.part.stop += self.facts.rows[at]
+        self.tokens += self.facts.tokens[at]
+        self.smoothed = loss if self.smoothed is None else self.smoothed + SMOOTHING * (loss - self.smoothed)
+        self._done += 1
+        stream.rng = rng.capture()
+
+    def _report(self, loss: float) -> None:
+        assert self.trainer is not None  # set before train()
+        train_s = max(self.train_s, 1e-9)
+        left = len(self.facts.rows) - self._done
+        self.hooks.report(
+            self._describe(
+                loss=loss, smoothed=self.smoothed, grad_norm=self.trainer.step_grad_norm, tokens_per_s=self.tokens / train_s,
+                ratio=sum(self.facts.trained) / max(1, sum(self.facts.tokens)), eta_s=left * train_s / self._done,
+            )
+        )  # fmt: skip
+        self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", max(30.0, 20 * self._slowest))

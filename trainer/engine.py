@@ -1,0 +1,283 @@
+"""TrainerEngine.run_job: the single entry point and the only training path, in seven named steps.
+
+One engine holds one warm stream between jobs. A failed training is an outcome, never an exception.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from core.checkpoints.checkpoint import ModelFacts
+from core.clock import iso
+from core.errors import DiskLow, InvalidConfig, InvalidData, WeaverError
+from core.files import replace_quick
+from core.paths import Paths
+from core.records import encode
+from core.runs.run import Outcome, Progress
+from core.text.labels import IGNORED
+from trainer.callbacks import Hooks, StepFacts, StreamCallback
+from trainer.config import TrainerConfig, validate
+from trainer.data.collator import Batch, Collate, packed_collator, padded_collator
+from trainer.data.dataset import make_rows, read_lines
+from trainer.data.mask_checks import MaskChecks
+from trainer.data.packing import choose_packing
+from trainer.data.packing_proof import prove_packing
+from trainer.fingerprint import job_pairs
+from trainer.loop import Diverged, StreamTrainer, arguments, freeze_once
+from trainer.model import check_locked, consumed_rows, open_stream
+from trainer.plan import Planned, make_plan
+from trainer.stream import Pending, Stream
+from trainer.version import CODE_VERSION
+from trainer.weights import Origin, config_sha256, save_checkpoint
+
+# What can go wrong inside a run that is the run's own failure: anything else is a bug of ours and ends the process loudly.
+RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
+PREPARE_PATIENCE_S = 180.0
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended. success is outcome == completed; permanent says that trying again cannot help."""
+
+    outcome: Outcome
+    success: bool
+    global_step: int
+    runtime_s: float
+    last_checkpoint_path: Path | None
+    final_loss: float | None
+    summary: str
+    error: str | None
+    last_checkpoint: str | None = None
+    rows_done: int = 0
+    train_s: float = 0.0
+    tokens: int = 0
+    permanent: bool = False
+
+
+class TrainingStatusWriter:
+    """Writes progress.json of the running job; path None writes nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def write(self, progress: Progress) -> None:
+        """Publish where the run is."""
+        if self.path is not None:
+            replace_quick(self.path, encode(progress))
+
+
+@dataclass
+class _Run:
+    """One job under way."""
+
+    config: TrainerConfig
+    facts: ModelFacts
+    stream: Stream
+    planned: Planned
+    part: Pending
+    batches: list[list[int]]
+    collate: Collate
+    callback: StreamCallback
+
+
+class TrainerEngine:
+    """Runs jobs on one model, which stays warm between them."""
+
+    def __init__(
+        self,
+        writer: TrainingStatusWriter,
+        beat: Callable[[str, str, float], None] = lambda phase, note, patience_s: None,
+        stop_wanted: Callable[[], Outcome | None] = lambda: None,
+        remark: Callable[[str], None] = lambda text: None,
+        mono: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.writer = writer
+        self.order: Callable[[], Outcome | None] = lambda: None
+        self._beat, self._stop_wanted, self._remark, self._mono = beat, stop_wanted, remark, mono
+        self._stream: Stream | None = None
+        self._origin: Origin | None = None
+        self._paths: Paths | None = None
+
+    def has_unsaved(self) -> bool:
+        """Say whether rows were trained that are in no checkpoint yet."""
+        return self._stream is not None and self._stream.has_unsaved()
+
+    def save_is_due(self, every_s: float) -> bool:
+        """Say whether there is something to save and the last save is every_s seconds ago."""
+        return self._stream is not None and self.has_unsaved() and self._mono() - self._stream.saved_mono >= every_s
+
+    def save(self) -> str:
+        """Publish a checkpoint of the stream and give its name. Raises DiskLow, OSError; nothing is lost by either."""
+        if self._stream is None or self._origin is None or self._paths is None:
+            raise InvalidData(where="the trainer", detail="nothing was trained yet; there is nothing to save")
+        self._beat("save", f"step {self._stream.step}", PREPARE_PATIENCE_S)
+        return save_checkpoint(self._stream, self._paths, self._origin, datetime.now(UTC), self._mono())
+
+    def run_job(self, config: TrainerConfig) -> TrainingResult:
+        """Train one job and say how it ended; never raises for a failed training."""
+        began = self._mono()
+        try:
+            facts = self._validate(config)
+            run = self._prepare(config, facts, self._open(config, facts))
+            if run.batches:
+                self._train(run)
+            return self._finish(run, began)
+        except Diverged as error:
+            self._stream = None
+            return self._failed(Outcome.DIVERGED, error, began)
+        except RUN_ERRORS as error:
+            return self._failed(Outcome.FAILED, error, began)
+
+    def _validate(self, config: TrainerConfig) -> ModelFacts:
+        """Step 1 and 2: the configuration, the locked facts, and the profile, which is `none`: data untouched."""
+        validate(config)
+        if config.hyperparams.profile.name != "none":
+            raise InvalidConfig(path="training.profile.name", detail=f"{config.hyperparams.profile.name!r}; valid: none")
+        return check_locked(config.model)
+
+    def _open(self, config: TrainerConfig, facts: ModelFacts) -> Stream:
+        """Step 3: the model and its tokenizer, warm if the stream already continues what the job asks for."""
+        stream = self._stream
+        warm = stream is not None and stream.name == config.model.name
+        if stream is None or not warm or (config.model.parent is not None and config.model.parent not in stream.lineage):
+            if self.has_unsaved():
+                self.save()
+            self._beat("load", config.model.name, PREPARE_PATIENCE_S)
+            stream, remarks = open_stream(config.model, config.hyperparams, config.environment.device)
+            for remark in remarks:
+                self._remark(remark)
+            stream.saved_mono = self._mono()
+            self._stream, self._paths = stream, config.model.paths
+        self._origin = Origin(
+            base_sha256=facts.base_sha256, config_sha256=config_sha256(config.hyperparams), code_version=CODE_VERSION,
+            seed=config.hyperparams.seed, job=config.data.job, skill=config.data.skill, level=config.data.level,
+        )  # fmt: skip
+        return stream
+
+    def _prepare(self, config: TrainerConfig, facts: ModelFacts, stream: Stream) -> _Run:
+        """Step 4 and 5: rows, mask checks, plan, cursor, packing proofs, and the loop's callback."""
+        self._beat("tokenise", config.data.job, PREPARE_PATIENCE_S)
+        lines = read_lines(config.data.lines)
+        rows = make_rows(stream.tokenizer, lines, config.model.config.max_length)
+        choice = choose_packing(config.hyperparams.packing, config.environment.device)
+        resumed = config.data.plan.exists()
+        planned = make_plan(config, rows, choice.packed, stream.step, stream.checkpoint)
+        pad = stream.tokenizer.pad_token_id
+        collate = packed_collator(pad) if planned.plan.packing else padded_collator(pad)
+        masks = MaskChecks(lines, rows, stream.tokenizer).run(planned.features, collate, planned.plan.seed)
+        self._remark(f"{config.data.job}: {choice.reason}; {masks.trained_ratio:.0%} of the tokens are trained")
+        rows_done = self._cursor(config, stream) if resumed else 0
+        steps_done, batches = planned.remaining(rows_done)
+        if planned.plan.packing and batches:
+            prove_packing([planned.features[at] for at in batches[0]], collate, _forward(stream.model))
+        stream.latest_pairs = job_pairs(rows) or stream.latest_pairs
+        part = Pending(config.data.job, planned.plan.rows, planned.rows_per_epoch, rows_done, rows_done)
+        stream.pending.append(part)
+        callback = StreamCallback(
+            stream, part, _facts(planned, batches, steps_done), self._hooks(),
+            self._describe(config, stream, len(planned.plan.steps) - steps_done), config.output.every_s, config.max_train_s,
+        )  # fmt: skip
+        return _Run(config, facts, stream, planned, part, batches, collate, callback)
+
+    def _cursor(self, config: TrainerConfig, stream: Stream) -> int:
+        saved = consumed_rows(config.model.paths, config.model.name, stream.checkpoint, config.data.job)
+        return max(saved, stream.trained_rows(config.data.job) or 0)
+
+    def _hooks(self) -> Hooks:
+        def save_inside() -> None:
+            try:
+                self.save()
+            except (DiskLow, OSError) as error:
+                self._remark(f"no checkpoint now, training goes on: {error}")
+                if self._stream is not None:
+                    self._stream.saved_mono = self._mono()
+
+        return Hooks(
+            mono=self._mono, wanted=lambda: self._stop_wanted() or self.order(), save=save_inside,
+            report=self.writer.write, beat=lambda note, patience_s: self._beat("train", note, patience_s),
+        )  # fmt: skip
+
+    def _describe(self, config: TrainerConfig, stream: Stream, steps: int) -> Callable[..., Progress]:
+        total = stream.step + steps
+
+        def describe(
+            *, loss: float | None, smoothed: float | None, grad_norm: float | None, tokens_per_s: float | None,
+            ratio: float | None, eta_s: float | None,
+        ) -> Progress:  # fmt: skip
+            return Progress(
+                job=config.data.job, model=config.model.name, phase="train", step=stream.step, total_steps=total, loss=loss,
+                loss_smoothed=smoothed, learning_rate=stream.learning_rate, grad_norm=grad_norm, tokens_per_s=tokens_per_s,
+                trained_token_ratio=ratio, tokens_seen=stream.tokens_seen, eta_s=eta_s, at=iso(datetime.now(UTC)),
+            )  # fmt: skip
+
+        return describe
+
+    def _train(self, run: _Run) -> None:
+        """Step 6: the loop, over what the cursor left."""
+        freeze_once()
+        hyper = run.config.hyperparams
+        with tempfile.TemporaryDirectory(prefix="weaver-run-") as scratch:
+            args = arguments(hyper, run.planned.plan.accumulation, len(run.callback.facts.rows),
+                             run.config.environment.device, Path(scratch))  # fmt: skip
+            trainer = StreamTrainer(run.stream, args, run.planned.features, run.batches, run.collate, [run.callback])
+            run.callback.trainer = trainer
+            self._beat("train", f"step {run.stream.step}", PREPARE_PATIENCE_S)
+            trainer.train()
+
+    def _finish(self, run: _Run, began: float) -> TrainingResult:
+        """Step 7: save where it is due, and say how it ended."""
+        total = len(run.planned.plan.rows)
+        over_time = run.part.stop < total and run.callback.outcome is None
+        # A job that used up its turn goes behind the others with its cursor: none of its lines is lost.
+        outcome = Outcome.SKIPPED if over_time else run.callback.outcome or Outcome.COMPLETED
+        output = run.config.output
+        if self.has_unsaved() and (output.save_at_end or outcome is not Outcome.COMPLETED or self.save_is_due(output.every_s)):
+            self.save()
+        saved = not run.stream.has_unsaved()
+        stream = run.stream
+        return TrainingResult(
+            outcome=outcome, success=outcome is Outcome.COMPLETED, global_step=stream.step, runtime_s=self._mono() - began,
+            last_checkpoint_path=run.config.model.paths.model(stream.name).checkpoint(stream.checkpoint) if saved else None,
+            final_loss=run.callback.smoothed, last_checkpoint=stream.checkpoint if saved else None,
+            summary=f"{run.part.stop} of {total} rows, step {stream.step}", error=None, rows_done=run.part.stop,
+            train_s=run.callback.train_s, tokens=run.callback.tokens,
+        )  # fmt: skip
+
+    def _failed(self, outcome: Outcome, error: Exception, began: float) -> TrainingResult:
+        return TrainingResult(
+            outcome=outcome, success=False, global_step=self._stream.step if self._stream else 0,
+            runtime_s=self._mono() - began, last_checkpoint_path=None, final_loss=None, summary=outcome.value,
+            error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | InvalidConfig),
+        )  # fmt: skip
+
+
+def _facts(planned: Planned, batches: list[list[int]], steps_done: int) -> StepFacts:
+    """Count what each optimizer step still to come takes."""
+    lengths = [len(feature["input_ids"]) for feature in planned.features]
+    trained = [sum(label != IGNORED for label in feature["labels"]) for feature in planned.features]
+    size = planned.plan.accumulation
+    groups = [[at for batch in batches[start : start + size] for at in batch] for start in range(0, len(batches), size)]
+    return StepFacts(
+        rows=planned.plan.steps[steps_done:],
+        tokens=[sum(lengths[at] for at in group) for group in groups],
+        trained=[sum(trained[at] for at in group) for group in groups],
+    )
+
+
+def _forward(model: nn.Module) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
+    """Give the forward pass of the training step for the proofs: summed loss over trained tokens, and the logits."""
+
+    def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = {key: value for key, value in batch.items() if torch.is_tensor(value)}
+        output = model(**inputs, num_items_in_batch=torch.tensor(1.0))
+        return output.loss, output.logits
+
+    return forward

@@ -1,0 +1,1 @@
+"""Optimizers and the groups of parameters they decay."""

@@ -1,0 +1,185 @@
+"""Checkpoints: written in a private folder, loaded afresh, fingerprinted, hashed, flushed, and published by one rename.
+
+Writes models/<model>/<checkpoint>/, state/<checkpoint>/ and ledger/<checkpoint>.json. The state is published first: a complete
+checkpoint has a complete state. Invariant: a checkpoint name exists if and only if its manifest is complete and matches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import torch
+
+from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.ledger import Ledger, write_manifest
+from core.clock import iso
+from core.config import TrainingConfig
+from core.errors import DiskLow
+from core.files import move, replace_durable, seal
+from core.names import checkpoint_name
+from core.paths import ModelPaths, Paths
+from core.records import encode_pretty
+from trainer import rng
+from trainer.fingerprint import make_fingerprint
+from trainer.resume import write_state
+from trainer.stream import Stream
+
+# A save needs the weights, their staged copy's state (two moments, live weights) and some room (DESIGN: 2.2 times).
+ROOM = 2.2
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint was made from, beyond the stream: for its record."""
+
+    base_sha256: str
+    config_sha256: str
+    code_version: str
+    seed: int
+    job: str | None = None
+    skill: str | None = None
+    level: int | None = None
+
+
+def config_sha256(hyperparams: TrainingConfig) -> str:
+    """Give the SHA-256 of the hyperparameters a checkpoint was trained with."""
+    return hashlib.sha256(msgspec.json.encode(hyperparams)).hexdigest()
+
+
+def weights_sha256(folder: Path) -> str:
+    """Give one SHA-256 over the safetensors files of a folder, by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime, mono: float) -> str:
+    """Publish the stream as a checkpoint with its state and ledger copy; give its name.
+
+    Raises DiskLow before anything is written when the room is not there, OSError; the stream goes on unharmed after either.
+    """
+    model = paths.model(stream.name)
+    ledger = Ledger(paths)
+    _check_room(model, stream)
+    name = checkpoint_name(stream.step, now, _taken(model))
+    keep = rng.capture()
+    stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now))
+    state = _private(model, f"{name}.state")
+    write_state(state, stream, name)
+    write_manifest(state)
+    seal(state)
+    target = model.training_state(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    move(state, target)
+    publish(model, name)
+    rng.restore(keep)
+    stream.mark_saved(name, mono)
+    return name
+
+
+def _taken(model: ModelPaths) -> set[str]:
+    folders = (model.root, model.root / "state")
+    found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return found | {path.stem for path in (model.root / "ledger").glob("*.json")}
+
+
+def _check_room(model: ModelPaths, stream: Stream) -> None:
+    size = sum(p.numel() * p.element_size() for p in stream.model.parameters())
+    needed = int(ROOM * 3 * size)
+    free = shutil.disk_usage(model.root).free
+    if free < needed:
+        raise DiskLow(free=free, path=str(model.root), floor=needed)
+
+
+def _private(model: ModelPaths, name: str) -> Path:
+    folder = model.staging / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def stage(model: ModelPaths, name: str, write: Callable[[Path], None]) -> None:
+    """Write a checkpoint folder in private, hash it and flush it; nobody sees it yet."""
+    folder = _private(model, name)
+    write(folder)
+    write_manifest(folder)
+    seal(folder)
+
+
+def publish(model: ModelPaths, name: str) -> None:
+    """Rename a staged checkpoint to its name and keep the ledger copy that outlives it."""
+    move(model.staging / name, model.checkpoint(name))
+    copy = model.ledger(name)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    replace_durable(copy, (model.checkpoint(name) / ".ledger.json").read_bytes())
+
+
+def _write(
+    folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime
+) -> None:
+    stream.model.save_pretrained(str(folder), state_dict=dict(stream.average.state()))  # type: ignore[operator]
+    _copy_rest(model.checkpoint(stream.checkpoint), folder)
+    device = str(next(stream.model.parameters()).device)
+    fingerprint = make_fingerprint(folder, name, stream.latest_pairs, device)
+    (folder / "fingerprint.json").write_bytes(encode_pretty(fingerprint))
+    record = _record(folder, stream, ledger, origin, name, now)
+    (folder / ".ledger.json").write_bytes(encode_pretty(record))
+    (folder / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _copy_rest(parent: Path, folder: Path) -> None:
+    """Copy the tokenizer's files, byte for byte, from the checkpoint that this one continues."""
+    own = {"MANIFEST.sha256", ".ledger.json", "README.md", "fingerprint.json", "model.safetensors.index.json"}
+    for path in parent.iterdir():
+        if path.name not in own and path.suffix != ".safetensors" and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
+
+
+def _record(folder: Path, stream: Stream, ledger: Ledger, origin: Origin, name: str, now: datetime) -> Checkpoint:
+    return Checkpoint(
+        model=stream.name,
+        name=name,
+        step=stream.step,
+        parent=stream.checkpoint,
+        created_at=iso(now),
+        weights_id_of_parent=ledger.weights_id(stream.name, stream.checkpoint),
+        base_sha256=origin.base_sha256,
+        config_sha256=origin.config_sha256,
+        code_version=origin.code_version,
+        job=origin.job,
+        consumed=[span for part in stream.pending for span in part.spans()],
+        train_loss=stream.loss_sum / stream.loss_steps if stream.loss_steps else None,
+        val_loss=None,
+        learning_rate=stream.learning_rate,
+        tokens_seen=stream.tokens_seen,
+        examples_seen=stream.examples_seen,
+        skill=origin.skill,
+        level=origin.level,
+        bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+        dtype=str(torch.float32).removeprefix("torch."),
+        seeds={"training": origin.seed},
+        by="trainer",
+    )
+
+
+def card(record: Checkpoint) -> str:
+    """Write the model card of a checkpoint from its record."""
+    loss = "unknown" if record.train_loss is None else f"{record.train_loss:.4f} nats a trained token"
+    return (
+        f"# {record.model}/{record.name}\n\n"
+        f"Made by Weaver {record.code_version} at {record.created_at}.\n\n"
+        f"| | |\n|---|---|\n| step | {record.step} |\n| parent | {record.parent or 'none: the base'} |\n"
+        f"| last job | {record.job or 'none'} |\n| mean training loss since the parent | {loss} |\n"
+        f"| tokens seen | {record.tokens_seen} |\n| examples seen | {record.examples_seen} |\n| dtype | {record.dtype} |\n\n"
+        "`.ledger.json` names every job row that went into it; `MANIFEST.sha256` lists its files.\n"
+    )

@@ -1,0 +1,190 @@
+"""The trainer child: takes the oldest claimed job without a result, trains it, writes result.json, looks again.
+
+Started by train_next, adopted by the next train_next after a kill. Reads processing/<job>/run.json and order.json, writes
+plan.json, progress.json, result.json and its heartbeat. Being warm only means that it looks again until its idle limit. It
+holds a kernel lock on the models folder (per home on CPU), so that two trainers of one home never run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from core.clock import SystemClock, iso
+from core.config import load
+from core.errors import InvalidData, LockHeld
+from core.files import replace_durable
+from core.jobs.job import Sidecar
+from core.log import open_log, write_event
+from core.paths import Paths
+from core.process import this_process
+from core.records import encode_pretty, read_if_there
+from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
+from core.status import Heartbeat, LastReport, State, write_heartbeat
+from trainer.config import DataSource, Environment, ModelSource, OutputConfig, TrainerConfig
+from trainer.engine import TrainerEngine, TrainingStatusWriter
+from trainer.version import CODE_VERSION
+
+LOOK_S = 0.1
+BEAT_S = 2.0
+IDLE_BEAT_S = 6.0
+LOAD_PATIENCE_S = 180.0
+_VERBS = {"pause": Outcome.PAUSED, "stop": Outcome.STOPPED, "skip": Outcome.SKIPPED}
+
+
+class Worker:
+    """One trainer child of one model."""
+
+    def __init__(self, home: Path, model: str) -> None:
+        self.paths, self.model = Paths(home), model
+        self.log = open_log(self.paths, "trainer")
+        self.stopping = False
+        self._me, self._clock = this_process(), SystemClock()
+        self._seq, self._beaten = 0, 0.0
+        self._phase, self._note = "load", "starting"
+        self._report: LastReport | None = None
+        self.engine = TrainerEngine(
+            TrainingStatusWriter(None), beat=self.beat,
+            stop_wanted=lambda: Outcome.STOPPED if self.stopping else None, remark=self.log.info,
+        )  # fmt: skip
+
+    def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
+        """Publish the heartbeat; next_due is now + patience."""
+        self._seq, self._phase, self._note = self._seq + 1, phase, note
+        self._beaten = self._clock.mono()
+        write_heartbeat(
+            self.paths,
+            Heartbeat(
+                name="trainer", pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id,
+                state=State.EXITED if exit_code is not None else State.RUNNING, seq=self._seq, beat_mono=self._beaten,
+                next_due_mono=self._beaten + patience_s, beat_at=iso(self._clock.now()), phase=phase, note=note,
+                last_report=self._report, last_error=None, exit_code=exit_code, version=CODE_VERSION,
+            ),
+        )  # fmt: skip
+
+    def run(self) -> int:
+        """Work until asked to stop, idle for too long, or diverged; give the exit code."""
+        lock = self._lock()
+        try:
+            self.beat("load", f"model {self.model}", LOAD_PATIENCE_S)
+            self._loop()
+            self.beat("idle", "ended", IDLE_BEAT_S, exit_code=0)
+            return 0
+        finally:
+            os.close(lock)
+
+    def _lock(self) -> int:
+        self.paths.models.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.paths.models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise LockHeld(what=f"the training of {self.paths.home}", holder="another trainer") from error
+        return fd
+
+    def _loop(self) -> None:
+        idle_since = self._clock.mono()
+        while not self.stopping:
+            request = self._next_request()
+            if request is not None:
+                if request.model != self.model or not self._train(request):
+                    break
+                idle_since = self._clock.mono()
+                continue
+            config = load(self.paths)
+            every_s = config.weaver.checkpoints.every_s
+            if self.engine.save_is_due(every_s):
+                self._save()
+            now = self._clock.mono()
+            if now - idle_since > config.training.idle_limit_s:
+                break
+            if now - self._beaten >= BEAT_S:
+                self.beat("idle", "waiting for a job", IDLE_BEAT_S)
+            time.sleep(LOOK_S)
+        if self.engine.has_unsaved():
+            self._save()
+
+    def _save(self) -> None:
+        self.beat("save", "saving", LOAD_PATIENCE_S)
+        name = self.engine.save()
+        self.log.info("saved %s", name, extra={"event": "checkpoint", "checkpoint": name})
+        write_event(self.paths, "trainer", "checkpoint", model=self.model, checkpoint=name)
+
+    def _next_request(self) -> RunRequest | None:
+        """Give the oldest claimed job that has run.json and no result.json."""
+        found: list[RunRequest] = []
+        folder = self.paths.state("processing")
+        for job in sorted(os.listdir(folder)) if folder.is_dir() else []:  # noqa: PTH208 - called ten times a second
+            if (folder / job / "result.json").exists():
+                continue
+            try:
+                request = read_if_there(RunRequest, folder / job / "run.json")
+            except InvalidData as error:
+                self.log.error("%s", error, extra={"job": job})
+                continue
+            if request is not None:
+                found.append(request)
+        return min(found, key=lambda request: (request.at, request.job)) if found else None
+
+    def _train(self, request: RunRequest) -> bool:
+        """Run one job and write its result; False when this process must end (its weights are not to be trusted)."""
+        folder = self.paths.state("processing") / request.job
+        self.engine.writer = TrainingStatusWriter(folder / "progress.json")
+        self.engine.order = lambda: self._order(folder)
+        config = self._config(request, folder)
+        result = self.engine.run_job(config)
+        record = RunResult(
+            job=request.job, model=self.model, outcome=result.outcome, global_step=result.global_step,
+            rows_done=result.rows_done, runtime_s=result.runtime_s, train_s=result.train_s, tokens=result.tokens,
+            checkpoint=result.last_checkpoint, final_loss=result.final_loss, summary=result.summary,
+            error=result.error, permanent=result.permanent, by=self._me, at=iso(datetime.now(UTC)),
+        )  # fmt: skip
+        replace_durable(folder / "result.json", encode_pretty(record))
+        self._report = LastReport(did=1, note=result.summary, facts={"job": request.job}, at=record.at)
+        level = self.log.info if result.success else self.log.warning
+        level("%s: %s", result.outcome, result.error or result.summary, extra={"job": request.job, "event": "run"})
+        return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED)
+
+    def _config(self, request: RunRequest, folder: Path) -> TrainerConfig:
+        config = load(self.paths)
+        sidecar = read_if_there(Sidecar, folder / "sidecar.json") or Sidecar()
+        skill, level = sidecar.params.get("skill"), sidecar.params.get("level")
+        return TrainerConfig(
+            model=ModelSource(
+                name=self.model, paths=self.paths, config=config.weaver.models[self.model], parent=request.parent
+            ),
+            data=DataSource(
+                job=request.job, folder=folder, skill=skill if isinstance(skill, str) else None,
+                level=level if isinstance(level, int) else None,
+            ),
+            hyperparams=config.training, epochs=request.epochs, max_train_s=request.max_train_s,
+            output=OutputConfig(every_s=config.weaver.checkpoints.every_s),
+            environment=Environment(device="cpu", threads=int(os.environ.get("OMP_NUM_THREADS", "1"))),
+        )  # fmt: skip
+
+    def _order(self, folder: Path) -> Outcome | None:
+        try:
+            order = read_if_there(JobOrder, folder / "order.json")
+        except InvalidData as error:
+            self.log.error("%s", error)
+            return None
+        return None if order is None else _VERBS[order.verb]
+
+
+def work(home: Path, model: str) -> int:
+    """Run the trainer child of a model until it is asked to stop."""
+    worker = Worker(home, model)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        worker.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return worker.run()
+
