@@ -1,6 +1,6 @@
 """queue/high, normal, low -> queue/processing -> completed or failed: claim the next job and look after the trainer child.
 
-Reads the queue, result.json and the ledger; writes claim.json, run.json and order.json of claimed jobs, head.json of a model and
+Reads the queue, result.json and the ledger; writes claim.json, run.json and order.json of claimed jobs, a model's head.json and
 queue/paused.json; moves jobs. The trainer child is a process of its own: a new train_next adopts it. A job is completed only
 when a checkpoint on disk holds all its rows: until then it stays in processing/, and is trained again if the trainer dies.
 """
