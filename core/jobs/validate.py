@@ -1,14 +1,14 @@
 """One line of a drop -> one canonical line with its token length, or the reason why not. The same verdict for every caller.
 
 Place in the flow: intake (watch_inbox) and `weaver data check` call check_line for every line; the trainer encodes what passed
-with the same functions of core/text. Reads and writes no file. Invariants: pure: one line, one setting, one verdict; what passes
-is valid JSON of the file's spec, holds nothing of an examination, and is trained as it reads.
+with the same functions of core/text. Reads and writes no file. Invariants: pure: one line, one setting, one verdict; what
+passes is valid JSON of the file's spec, holds nothing of an examination, and is trained as it reads.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -111,7 +111,7 @@ def check_line(data: bytes, setting: Setting) -> Accepted | Reason:
         is_raw = line.meta.get("raw") is True
         line = Line(messages=checked_messages(line.messages, is_raw), tools=checked_tools(line.tools), meta=line.meta)
         _check_leak(line, setting.eval_digests)
-        if setting.spec == "syllo_v1" or detect(value) == "syllo_v1":
+        if setting.spec == "syllo_v1" or (detect(value) == "syllo_v1" and not setting.is_given):
             _check_answer(line, setting.grade)
         _check_control(line, setting.tokenizer)
         longest, total = _measure(line, is_raw, setting)
