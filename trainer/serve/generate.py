@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from transformers import DynamicCache
 MOST_ROWS = 64
 PREFILL_POSITIONS = 8192
 BATCH_POSITIONS = 65536
+CANCELLED = "nobody waits for this answer any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +96,31 @@ class Batch:
         self._cache: Any = None
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=self._device)
 
-    def room_for(self, waiting: Sequence[Row]) -> int:
+    def clear(self) -> None:
+        """Forget every row."""
+        self.rows, self._cache = [], None
+
+    def room_for(self, waiting: Iterable[Row]) -> int:
         """Say how many of the waiting rows, from the first on, may join now."""
         longest = max((len(row.prompt) + row.limit for row in self.rows), default=0)
-        count = len(self.rows)
-        for taken, row in enumerate(waiting):
+        count = taken = len(self.rows)
+        for row in waiting:
             longest = max(longest, len(row.prompt) + row.limit)
             count += 1
             if count > MOST_ROWS or (count > 1 and count * longest > BATCH_POSITIONS):
-                return taken
-        return len(waiting)
+                break
+            taken = count
+        return taken - len(self.rows)
 
     @torch.inference_mode()
     def add(self, rows: Sequence[Row]) -> list[Row]:
         """Let rows join: read their prompts and choose their first token. Give those that are over already."""
         for row in rows:
             row.start()
-        over: list[Row] = []
-        for group in _groups(sorted(rows, key=lambda row: len(row.prompt))):
+        over = [row for row in rows if row.cancelled]
+        for row in over:
+            row.end(None, CANCELLED)
+        for group in _groups(sorted((row for row in rows if not row.is_over), key=lambda row: len(row.prompt))):
             longest = max(len(row.prompt) for row in group)
             ids = torch.tensor([[self._pad_id] * (longest - len(row.prompt)) + row.prompt for row in group])
             lengths = torch.tensor([len(row.prompt) for row in group])
@@ -161,7 +169,7 @@ class Batch:
         """Take out the rows that are over or cancelled, and the columns that only they needed."""
         for row in self.rows:
             if row.cancelled and not row.is_over:
-                row.end(None, "cancelled")
+                row.end(None, CANCELLED)
         over = [row for row in self.rows if row.is_over]
         if not over:
             return over
@@ -222,9 +230,10 @@ def _sample(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     temperature = torch.tensor([row.temperature for row in rows], device=device)[:, None]
     top_p = torch.tensor([row.top_p for row in rows], dtype=torch.float64, device=device)[:, None]
     draws = torch.tensor([row.draw() for row in rows], dtype=torch.float64, device=device)[:, None]
-    probabilities, order = (logits.double() / temperature).softmax(-1).sort(-1, descending=True, stable=True)
+    probabilities, order = (logits.double() / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities
     kept = probabilities.masked_fill((before >= top_p) & (before > 0), 0.0)
     reached = kept.cumsum(-1)
     at = (reached <= draws * reached[:, -1:]).sum(-1, keepdim=True).clamp(max=logits.shape[1] - 1)
-    return order.gather(1, at)[:, 0]
+    ids: torch.Tensor = order.gather(1, at)[:, 0]
+    return ids
