@@ -41,7 +41,7 @@ def removable(there: Holdings, keep_last: int, kept: Iterable[str | None]) -> Re
     """
     if not there.chain:
         return Removal([], [])
-    made = sorted(there.links, key=lambda name: (there.links[name].created_at, name))
+    made = sorted(there.links, key=lambda name: (there.links[name].created_at, there.links[name].step))
     head, base = there.chain[0], {name for name, link in there.links.items() if link.step == 0}
     ahead = descendants(there.links, head) & set(there.states) & set(there.weights)
     going_on = {head, *sorted(ahead, key=lambda name: there.links[name].step)[-1:]}

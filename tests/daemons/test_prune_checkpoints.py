@@ -1,0 +1,173 @@
+"""prune_checkpoints removes what retention allows and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.checkpoints.checkpoint import Pin
+from core.checkpoints.deployment import Deployment
+from core.checkpoints.ledger import Ledger, verify
+from core.checkpoints.ranking import Ranked, Ranking
+from core.checkpoints.served import append_deployment
+from core.clock import boot_id
+from core.config import CheckpointsConfig, WeaverConfig
+from core.jobs.job import Job, LineCounts, Maker
+from core.process import start_ticks
+from core.records import encode_pretty
+from core.status import Heartbeat, write_heartbeat
+from daemons import prune_checkpoints
+from daemons.prune_checkpoints import LEFT_OVER_S, REMOVALS_PER_TICK, PruneCheckpoints
+from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
+from tests.daemons.home_builder import TestHome
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> TestHome:
+    home = TestHome(tmp_path)
+    home.clock.passed_s = 10 * 365 * 86400.0  # file times are the machine's: far enough behind this clock
+    home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_last=3)))
+    return home
+
+
+def history(home: TestHome, count: int) -> list[str]:
+    names: list[str] = []
+    for step in range(count):
+        names.append(make_checkpoint(home.paths, step * 10, names[-1] if names else None))
+        make_state(home.paths, names[-1])
+    home.put_head(names[-1])
+    return names
+
+
+def rank(home: TestHome, *eligible: str) -> None:
+    places = [
+        Ranked(place=n, checkpoint=name, accuracy=1.0, low=0.0, high=0.0, composite=None, eligible=True, reasons=[])
+        for n, name in enumerate(eligible, start=1)
+    ]
+    (home.paths.status / "ranking.json").write_bytes(encode_pretty(Ranking(models={"tiny": places})))
+
+
+def deploy(home: TestHome, checkpoint: str, previous: str | None) -> None:
+    append_deployment(
+        home.paths.model("tiny"),
+        Deployment(
+            id=checkpoint, at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=checkpoint, weights_id="0" * 16,
+            previous=previous, host="local", alias="champion", verdict="deployed", reason="test", test=[], guards=[],
+            proof=None, by="test",
+        ),
+    )  # fmt: skip
+
+
+def tick_until_done(home: TestHome, daemon: PruneCheckpoints) -> int:
+    done = 0
+    for _ in range(20):
+        report = daemon.tick(home.context("prune_checkpoints"))
+        done += report.did
+        if not report.again:
+            return done
+    raise AssertionError("it never ends")
+
+
+def test_old_weights_and_states_go_and_their_records_stay(home: TestHome) -> None:
+    names = history(home, 12)
+    deploy(home, names[2], None)
+    deploy(home, names[4], names[2])
+    rank(home, names[5])
+    (home.paths.model("tiny").pins).mkdir()
+    pin = Pin(checkpoint=names[6], reason="a good one", at="2026-11-20T21:30:00.000Z")
+    (home.paths.model("tiny").pins / f"{names[6]}.json").write_bytes(encode_pretty(pin))
+    assert tick_until_done(home, PruneCheckpoints()) > 0
+    ledger = Ledger(home.paths)
+    assert ledger.names("tiny") == [names[0], names[2], names[4], names[5], names[6], *names[-3:]]
+    assert [name for name in names if ledger.has_state("tiny", name)] == names[-2:]
+    assert ledger.chain("tiny") == names[::-1]
+    assert all(home.paths.model("tiny").ledger(name).exists() for name in names)
+    assert not list(home.paths.model("tiny").trash.iterdir())
+    for name in ledger.names("tiny"):
+        verify(home.paths.model("tiny").checkpoint(name))
+    assert PruneCheckpoints().tick(home.context("prune_checkpoints")).did == 0
+
+
+def test_one_tick_removes_a_bounded_number_and_asks_for_the_next(home: TestHome) -> None:
+    history(home, REMOVALS_PER_TICK + 10)
+    rank(home)
+    report = PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert report.did == REMOVALS_PER_TICK and report.again
+    assert len(home.beats) == REMOVALS_PER_TICK
+
+
+def test_without_a_ranking_no_weights_of_the_default_model_go(home: TestHome) -> None:
+    names = history(home, 8)
+    tick_until_done(home, PruneCheckpoints())
+    assert Ledger(home.paths).names("tiny") == names
+
+
+def test_weights_go_only_after_their_copy_is_there(home: TestHome) -> None:
+    names = history(home, 8)
+    rank(home)
+    copy = home.paths.model("tiny").ledger(names[1])
+    copy.unlink()
+    tick_until_done(home, PruneCheckpoints())
+    assert copy.exists() and not home.paths.model("tiny").checkpoint(names[1]).exists()
+
+
+def test_unreadable_history_removes_nothing_and_says_so(home: TestHome) -> None:
+    names = history(home, 8)
+    rank(home)
+    home.paths.model("tiny").head.write_bytes(b"{")
+    report = PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert "nothing of tiny is removed" in report.note
+    assert Ledger(home.paths).names("tiny") == names
+
+
+def test_left_overs_of_a_dead_trainer_are_swept_and_those_of_a_live_one_are_not(home: TestHome) -> None:
+    history(home, 2)
+    model = home.paths.model("tiny")
+    staged, orphan = model.staging / "checkpoint-990-20261120-2130", model.training_state("checkpoint-990-20261120-2130")
+    for folder in (staged, orphan, model.trash / "x.1.2"):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    ticks = start_ticks(os.getpid())
+    assert ticks is not None
+    beat = Heartbeat(
+        name="trainer", pid=os.getpid(), start_ticks=ticks, boot_id=boot_id(), state="RUNNING", seq=1, beat_mono=0.0,
+        next_due_mono=6.0, beat_at="2026-11-20T21:30:00.000Z", phase="train", note="", last_report=None, last_error=None,
+        exit_code=None, version="0",
+    )  # fmt: skip
+    write_heartbeat(home.paths, beat)
+    PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert staged.exists() and orphan.exists() and not (model.trash / "x.1.2").exists()
+    home.paths.heartbeat("trainer").unlink()
+    now = home.clock.now().timestamp()
+    os.utime(staged, (now - LEFT_OVER_S + 5,) * 2)
+    PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert staged.exists() and not orphan.exists()
+    os.utime(staged, (now - LEFT_OVER_S - 5,) * 2)
+    PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert not staged.exists()
+
+
+def put_completed(home: TestHome, number: int, generated: bool) -> Path:
+    folder = home.paths.state("completed") / f"20261120-{number:09d}-0123abcd-drop"
+    folder.mkdir(parents=True)
+    job = Job(
+        id=folder.name, name="drop.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=3, content_sha256="0" * 64,
+        spec="chat_sft_v1", source="generate_data" if generated else "inbox", priority="low", model="tiny", made_for=None,
+        generator=Maker(id="binary", version="1") if generated else None, validator=Maker(id="watch_inbox", version="1"),
+        lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None, reason=None, duplicate_of=None,
+    )  # fmt: skip
+    (folder / "job.json").write_bytes(encode_pretty(job))
+    (folder / "data.jsonl").write_bytes(b"{}\n")
+    return folder
+
+
+def test_data_of_old_generated_jobs_goes_and_that_of_people_stays(home: TestHome) -> None:
+    kept = prune_checkpoints.GENERATED_DATA_KEPT
+    people = [put_completed(home, number, generated=False) for number in range(5)]
+    generated = [put_completed(home, 100 + number, generated=True) for number in range(kept + 7)]
+    assert tick_until_done(home, PruneCheckpoints()) == 7
+    assert all((folder / "data.jsonl").exists() for folder in people + generated[7:])
+    assert not any((folder / "data.jsonl").exists() for folder in generated[:7])
+    assert all((folder / "job.json").exists() for folder in generated)
