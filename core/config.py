@@ -67,6 +67,11 @@ class DiskConfig(_Section, frozen=True):
 
     floor_gb: float = 5.0
 
+    @property
+    def floor_bytes(self) -> int:
+        """Give the floor in bytes."""
+        return int(self.floor_gb * 2**30)
+
 
 class SharingConfig(_Section, frozen=True):
     """threads: auto = one each for trainer and oracle on a CPU host; a number sets it for both."""
@@ -75,10 +80,11 @@ class SharingConfig(_Section, frozen=True):
 
 
 class WebConfig(_Section, frozen=True):
-    """Where the web process listens and which Host names it answers."""
+    """Where the web process listens, which Host names it answers, how large an upload may be."""
 
     bind: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
+    max_upload_mb: int = 10240
 
 
 class WeaverConfig(_Section, frozen=True):

@@ -144,14 +144,14 @@ class QueueStatus(Part, frozen=True):
 
 
 class TrainingStatus(Part, frozen=True):
-    """The running job; step is the model's global step, total_steps where the present job ends."""
+    """The claimed job; step is the model's global step, total_steps where the present job ends, both null before the first."""
 
     pid: int | None
     phase: str
     model: str
     job: str
-    step: int
-    total_steps: int
+    step: int | None
+    total_steps: int | None
     loss: float | None
     tokens_per_s: float | None
     eta_s: float | None
@@ -173,10 +173,10 @@ class SupervisorStatus(Part, frozen=True):
 
 
 class DiskStatus(Part, frozen=True):
-    """Free space of the home's file system."""
+    """Free space of the home's file system; floor_bytes is null while the configuration cannot be read."""
 
     free_bytes: int
-    floor_bytes: int
+    floor_bytes: int | None
 
 
 class GpuStatus(Part, frozen=True):

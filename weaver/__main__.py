@@ -1,0 +1,57 @@
+"""The entry point of `weaver` and `python -m weaver`: errors to exit codes, and a short way to `weaver status`.
+
+Place in the flow: calls weaver.cli. Invariant: a WeaverError becomes one line on stderr and its own exit code; `weaver status`
+imports neither Typer nor Rich, so that it answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from core.errors import WeaverError
+from weaver.cli.output import plain, print_message
+
+_STATUS_FLAGS = {"--json", "-w", "--watch"}
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except WeaverError as error:
+        print_message(f"weaver: {plain(str(error))}")
+        code = error.exit_code
+    except BrokenPipeError:  # the reader of our output has left, as `weaver logs | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except OSError as error:
+        print_message(f"weaver: {plain(str(error))}")
+        code = 1
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["--status"]:
+        arguments[0] = "status"
+    if arguments[:1] == ["status"] and _STATUS_FLAGS.issuperset(arguments[1:]):
+        from weaver.cli.home import this_home
+        from weaver.cli.status import run_status
+
+        flags = set(arguments[1:])
+        return run_status(this_home(), as_json="--json" in flags, watch=bool(flags & {"-w", "--watch"}))
+    from weaver.cli.app import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    main()

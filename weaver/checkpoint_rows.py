@@ -1,0 +1,58 @@
+"""Checkpoints as short rows, for `weaver ckpt` and for GET /api/ledger alike.
+
+Place in the flow: reads models/ through core.checkpoints.ledger. Invariant: only reads; a checkpoint whose weights were removed
+is still known, marked as not present.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.checkpoints.ledger import Ledger, verify
+from core.errors import InvalidData, ManifestMismatch, NotFound
+from core.paths import Paths
+
+
+def checkpoint_rows(paths: Paths, model: str | None = None, removed: bool = False) -> list[dict[str, Any]]:
+    """Give one row per checkpoint, by model and step: those on this disk, or with removed every one ever recorded.
+
+    Raises NotFound for an unknown model.
+    """
+    ledger = Ledger(paths)
+    models = ledger.models()
+    if model is not None and model not in models:
+        raise NotFound(kind="model", name=model, known=", ".join(models) or "none yet")
+    return [row for name in (models if model is None else [model]) for row in _of_model(ledger, name, removed)]
+
+
+def _of_model(ledger: Ledger, model: str, removed: bool) -> list[dict[str, Any]]:
+    head = ledger.head(model)
+    chain, pins = set(ledger.chain(model)), ledger.pins(model)
+    rows = []
+    for name in ledger.links(model) if removed else ledger.names(model):
+        record, weights_id = ledger.get(model, name), _weights_id(ledger, model, name)
+        rows.append({
+            "id": f"{model}/{name}", "step": record.step, "parent": record.parent, "created_at": record.created_at,
+            "weights_id": weights_id, "present": weights_id is not None,
+            "train_loss": record.train_loss, "val_loss": record.val_loss, "skill": record.skill, "level": record.level,
+            "job": record.job, "tokens_seen": record.tokens_seen, "examples_seen": record.examples_seen, "bytes": record.bytes,
+            "on_chain": name in chain, "head": bool(head and head.checkpoint == name), "pinned": name in pins,
+            "resumable": ledger.has_state(model, name),
+        })  # fmt: skip
+    return rows
+
+
+def _weights_id(ledger: Ledger, model: str, name: str) -> str | None:
+    """Give the weights_id, or None when the weights are not on this disk (any more)."""
+    try:
+        return ledger.weights_id(model, name) if ledger.is_complete(model, name) else None
+    except ManifestMismatch:
+        return None
+
+
+def verdict_of(paths: Paths, model: str, name: str) -> dict[str, Any]:
+    """Hash a checkpoint against its manifest and say what came of it."""
+    try:
+        return {"id": f"{model}/{name}", "ok": True, "weights_id": verify(paths.model(model).checkpoint(name)), "detail": None}
+    except InvalidData as error:
+        return {"id": f"{model}/{name}", "ok": False, "weights_id": None, "detail": str(error)}

@@ -1,0 +1,118 @@
+"""What the verbs print: data to stdout, messages to stderr, and nothing that a terminal would obey.
+
+Place in the flow: every verb of weaver/cli prints through here. Invariant: text from files (names, notes, log lines, answers of
+models) reaches the terminal without escapes, control characters and direction overrides; colours only on a terminal, and
+never with NO_COLOR set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from typing import Any, TextIO
+
+import msgspec
+
+from core.records import encode
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erase
+    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|\Z)"  # OSC, DCS, SOS, PM, APC up to their end: titles, links, clipboard
+    r"|\x1b[ -/]*[0-~]?"  # two-character escapes
+    r"|\x9b[0-?]*[ -/]*[@-~]",  # CSI as one character
+    re.DOTALL,
+)
+COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
+
+
+def plain(text: str, keep_newlines: bool = False) -> str:
+    """Give text without terminal escapes and unprintable characters; newlines and tabs become spaces unless kept."""
+    kept = "\n\t" if keep_newlines else ""
+    text = _ESCAPES.sub("", text)
+    return "".join(c if c.isprintable() or c in kept else (" " if c in "\n\t\r" else "") for c in text)
+
+
+def width(text: str) -> int:
+    """Give how many terminal columns a plain text takes."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def fit(text: str, columns: int) -> str:
+    """Cut a plain text to a number of columns, marking the cut with an ellipsis."""
+    if width(text) <= columns:
+        return text
+    taken, out = 0, []
+    for c in text:
+        taken += width(c)
+        if taken > columns - 1:
+            break
+        out.append(c)
+    return "".join(out) + "…" if columns > 0 else ""
+
+
+def pad(text: str, columns: int) -> str:
+    """Cut or fill a plain text to exactly a number of columns."""
+    text = fit(text, columns)
+    return text + " " * (columns - width(text))
+
+
+def use_colour(stream: TextIO) -> bool:
+    """Say whether a stream may be coloured: a terminal, NO_COLOR unset or empty (no-color.org), TERM not dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str | None, colours: bool) -> str:
+    """Colour a text (SGR), or give it as it is."""
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if colours and colour else text
+
+
+def print_data(text: str) -> None:
+    """Print a line of data to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_message(text: str) -> None:
+    """Print a message for people to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def print_record(record: msgspec.Struct) -> None:
+    """Print a record as indented JSON."""
+    print_data(msgspec.json.format(encode(record), indent=1).decode())
+
+
+def print_json(schema: str, **fields: Any) -> None:
+    """Print a listing as indented JSON with its schema."""
+    print_data(msgspec.json.format(msgspec.json.encode({"schema": schema, **fields}), indent=1).decode())
+
+
+def bytes_text(count: int | None) -> str:
+    """Write a size for people, in decimal units."""
+    if count is None:
+        return "?"
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Write a duration for people in at most six characters: 7s, 3m05s, 2h11m, 4d03h; - when unknown."""
+    if seconds is None:
+        return "-"
+    s = max(0, int(seconds))
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m{s % 60:02d}s"
+    if s < 86400:
+        return f"{s // 3600}h{s % 3600 // 60:02d}m"
+    return f"{s // 86400}d{s % 86400 // 3600:02d}h"

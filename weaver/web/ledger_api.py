@@ -1,0 +1,107 @@
+"""GET /api/ledger: the checkpoints, their scores, and the best of them.
+
+Place in the flow: core.checkpoints.ledger finds them, status/ranking.json orders them. Invariant: only reads; ids, never
+paths; a figure that nobody measured is null.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import Any
+
+from starlette.responses import Response
+
+from core.checkpoints.ledger import Ledger
+from core.checkpoints.ranking import Ranking
+from core.checkpoints.served import read_deployments, served
+from core.errors import InvalidData, NotFound, UsageError
+from core.evals.score import Score
+from core.paths import Paths
+from core.records import read, read_if_there, to_builtins
+from weaver.checkpoint_rows import checkpoint_rows
+from weaver.web.replies import reply
+
+METRICS = ("accuracy", "loss", "composite")
+MOST_ROWS = 500
+
+
+class LedgerApi:
+    """The ledger routes."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def checkpoints(self, model: str | None = None, limit: int = 100, after: int = 0) -> Response:
+        """List every checkpoint ever recorded, by model and step; next is the `after` of the following page."""
+        if not 1 <= limit <= MOST_ROWS or after < 0:
+            raise UsageError(detail=f"limit is {limit} and after {after}; expected 1 to {MOST_ROWS} and 0 or more.")
+        rows = checkpoint_rows(self._paths, model, removed=True)
+        end = after + limit
+        return reply({"checkpoints": rows[after:end], "next": end if end < len(rows) else None})
+
+    def summary(self) -> Response:
+        """Say for each model how many checkpoints there are, which is the head, what is served."""
+        ledger = Ledger(self._paths)
+        return reply({"models": [self._summary(ledger, model) for model in ledger.models()]})
+
+    def _summary(self, ledger: Ledger, model: str) -> dict[str, Any]:
+        links, names, head = ledger.links(model), ledger.names(model), ledger.head(model)
+        current, previous = served(read_deployments(self._paths.model(model)))
+        newest = ledger.get(model, names[-1]) if names else None
+        return {
+            "model": model, "recorded": len(links), "present": len(names), "on_chain": len(ledger.chain(model)),
+            "head": head.checkpoint if head else None, "serving": current, "previous": previous,
+            "newest": newest.name if newest else None, "step": newest.step if newest else None,
+            "tokens_seen": newest.tokens_seen if newest else None, "examples_seen": newest.examples_seen if newest else None,
+            "pinned": sorted(ledger.pins(model)),
+        }  # fmt: skip
+
+    def best(self, metric: str = "accuracy", model: str | None = None) -> Response:
+        """Name the best checkpoint of each model, or of one: by accuracy, by composite, or by training loss."""
+        if metric not in METRICS:
+            raise UsageError(detail=f"{metric!r} is not a metric; expected one of {', '.join(METRICS)}.")
+        found = [row for row in (self._by_loss(model) if metric == "loss" else self._by_rank(metric, model)) if row]
+        if not found:
+            raise NotFound(kind="best checkpoint by", name=metric, known="nothing was measured yet")
+        return reply({"metric": metric, "best": found})
+
+    def _by_loss(self, model: str | None) -> list[dict[str, Any]]:
+        best: dict[str, dict[str, Any]] = {}
+        for row in checkpoint_rows(self._paths, model):
+            name, loss = row["id"].partition("/")[0], row["train_loss"]
+            if row["on_chain"] and loss is not None and (name not in best or loss < best[name]["value"]):
+                best[name] = {"model": name, "checkpoint": row["id"], "value": loss}
+        return list(best.values())
+
+    def _by_rank(self, metric: str, model: str | None) -> list[dict[str, Any]]:
+        try:
+            ranking = read_if_there(Ranking, self._paths.status / "ranking.json")
+        except InvalidData:
+            ranking = None
+        found = []
+        for name, ranked in (ranking.models if ranking else {}).items():
+            measured = [(value, row) for row in ranked if (value := getattr(row, metric)) is not None]
+            if measured and model in (None, name):
+                value, row = max(measured, key=lambda pair: (pair[0], -pair[1].place))
+                found.append({"model": name, "checkpoint": f"{name}/{row.checkpoint}", "value": value})
+        return found
+
+    def checkpoint(self, checkpoint: str) -> Response:
+        """Show the record of one checkpoint and its scores, without their items."""
+        ledger = Ledger(self._paths)
+        model, name = ledger.resolve(checkpoint, removed=True)
+        rows = checkpoint_rows(self._paths, model, removed=True)
+        row = rows[bisect.bisect_left([row["step"] for row in rows], ledger.get(model, name).step) :]
+        marks = next(item for item in row if item["id"] == f"{model}/{name}")
+        return reply({**to_builtins(ledger.get(model, name)), **marks, "scores": self._scores(model, name)})
+
+    def _scores(self, model: str, name: str) -> list[dict[str, Any]]:
+        found = []
+        for path in sorted(self._paths.model(model).scores(name).glob("[!.]*.json")):
+            try:
+                score = to_builtins(read(Score, path))
+            except (InvalidData, FileNotFoundError):
+                continue
+            del score["items"]
+            found.append(score)
+        return found

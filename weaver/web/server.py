@@ -1,0 +1,143 @@
+"""The web process: takes its port, serves the application, beats, and ends when asked.
+
+Place in the flow: `python -m weaver.web`, started by the Weaver. Reads config/, the key file; writes status/procs/web.json
+every 2 s and status/endpoints/web.json (again when it was deleted), logs/web.jsonl. Invariants: the beat comes from the loop
+that answers requests, so a frozen server is seen; exit codes 0 asked to stop, 78 misconfigured (a taken port included).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from types import FrameType
+
+import uvicorn
+
+from core import __version__
+from core.clock import Clock, SystemClock, iso
+from core.config import load
+from core.errors import InvalidConfig, WeaverError
+from core.files import replace_quick
+from core.hosts import Endpoint, load_hosts, port_variable, this_host, wanted_port
+from core.http.ports import take_port
+from core.keys import read_key
+from core.log import open_log
+from core.paths import Paths
+from core.process import this_process
+from core.records import encode
+from core.status import Heartbeat, State, write_heartbeat
+from weaver.web.app import Web, build
+from weaver.web.context import WebContext
+
+NAME = "web"
+BEAT_S = 2.0
+PROMISE_S = 6.0
+START_PATIENCE_S = 30.0
+MISCONFIGURED = 78
+LAST_WORDS_S = 3
+
+
+class Pulse:
+    """The heartbeat and the endpoint of this process."""
+
+    def __init__(self, paths: Paths, clock: Clock, log: logging.Logger) -> None:
+        self._paths, self._clock, self._log = paths, clock, log
+        self._me = this_process()
+        self._seq = 0
+        self.endpoint: Endpoint | None = None
+
+    def beat(self, state: State, note: str, promise_s: float, exit_code: int | None = None, error: str | None = None) -> None:
+        """Publish a heartbeat; write the endpoint again if it is gone. What cannot be written is logged."""
+        self._seq += 1
+        mono = self._clock.mono()
+        beat = Heartbeat(
+            name=NAME, pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id, state=state, seq=self._seq,
+            beat_mono=mono, next_due_mono=mono + promise_s, beat_at=iso(self._clock.now()), phase="serve", note=note,
+            last_report=None, last_error=error, exit_code=exit_code, version=__version__,
+        )  # fmt: skip
+        try:
+            write_heartbeat(self._paths, beat)
+            path = self._paths.status / "endpoints" / f"{NAME}.json"
+            if self.endpoint is not None and not path.exists():
+                replace_quick(path, encode(self.endpoint))
+        except OSError as problem:
+            self._log.error("no heartbeat could be written: %s", problem)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, ending its event streams when it is asked to stop."""
+
+    web: Web
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: stop accepting, end the streams, finish what is being answered."""
+        self.should_exit = True
+        self.web.hub.close()
+
+
+def _context(paths: Paths, environ: Mapping[str, str], clock: Clock, log: logging.Logger) -> tuple[WebContext, str]:
+    config = load(paths, environ)
+    web = WebContext(
+        paths=paths, environ=environ, clock=clock, log=log, key=read_key(paths.tokens / NAME),
+        allowed_hosts=config.weaver.web.allowed_hosts, max_upload_bytes=config.weaver.web.max_upload_mb * 2**20,
+        floor_bytes=config.weaver.disk.floor_bytes,
+    )  # fmt: skip
+    return web, config.weaver.web.bind
+
+
+def _take_port(paths: Paths, environ: Mapping[str, str], bind: str) -> tuple[socket.socket, Endpoint]:
+    hosts = load_hosts(paths)
+    here = this_host(hosts, environ)
+    if NAME not in hosts.hosts[here].services:
+        raise InvalidConfig(path="config/hosts.json", detail=f"host {here!r} has no service 'web'")
+    taken = take_port(bind, wanted_port(hosts.hosts[here], NAME, environ), NAME, port_variable(NAME))
+    port = taken.getsockname()[1]
+    return taken, Endpoint(service=NAME, host=here, address=hosts.hosts[here].address, port=port, pid=os.getpid())
+
+
+async def _serve(server: Server, taken: socket.socket, pulse: Pulse, note: str) -> None:
+    async def keep_beating() -> None:
+        while True:
+            pulse.beat(State.RUNNING, note, PROMISE_S)
+            await asyncio.sleep(BEAT_S)
+
+    beating = asyncio.create_task(keep_beating())
+    try:
+        await server.serve(sockets=[taken])
+    finally:
+        beating.cancel()
+
+
+def run(paths: Paths, environ: Mapping[str, str]) -> int:
+    """Serve until asked to stop; give the exit code: 0, or 78 when the configuration, the key or the port is not right."""
+    paths.make()
+    log, clock = open_log(paths, NAME), SystemClock()
+    pulse = Pulse(paths, clock, log)
+    pulse.beat(State.STARTING, "starting", START_PATIENCE_S)
+    try:
+        context, bind = _context(paths, environ, clock, log)
+        taken, endpoint = _take_port(paths, environ, bind)
+    except (WeaverError, OSError) as error:
+        log.error("misconfigured: %s", error)
+        pulse.beat(State.EXITED, f"misconfigured: {error}", PROMISE_S, MISCONFIGURED, str(error))
+        return MISCONFIGURED
+    web = build(context)
+    config = uvicorn.Config(
+        web.app, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none", loop="asyncio",
+        http="h11", timeout_graceful_shutdown=LAST_WORDS_S, limit_concurrency=128,
+    )  # fmt: skip
+    server = Server(config)
+    server.web = web
+    replace_quick(paths.status / "endpoints" / f"{NAME}.json", encode(endpoint))
+    pulse.endpoint = endpoint
+    note = f"http://{endpoint.address}:{endpoint.port}"
+    log.info("serving %s (pid %d)", note, os.getpid())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    asyncio.run(_serve(server, taken, pulse, note))
+    log.info("ends with exit code 0")
+    pulse.beat(State.EXITED, "stopped", PROMISE_S, exit_code=0)
+    return 0
