@@ -182,6 +182,11 @@ class ModelPaths:
         return self.root / "scores" / name
 
     @property
+    def superseded(self) -> Path:
+        """Checkpoints that nobody asks any more because a newer one was scored first (append-only)."""
+        return self.root / "superseded.jsonl"
+
+    @property
     def deployments(self) -> Path:
         """The append-only truth about deployments."""
         return self.root / "deployments.jsonl"

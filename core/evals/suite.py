@@ -176,6 +176,17 @@ def load_suites(folder: Path) -> dict[str, Suite]:
     return newest
 
 
+def load_suite(folder: Path, name: str) -> Suite:
+    """Read the highest version of one suite; a damaged one of another name is no hindrance.
+
+    Raises NotFound when there is none, else as load_suites() does.
+    """
+    found = [(int(match["version"]), path) for path in folder.glob(f"{name}@*.json") if (match := _FILE.fullmatch(path.name))]
+    if not found:
+        raise NotFound(kind="suite", name=name, known=", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none")
+    return _read(max(found)[1])
+
+
 def frozen_digests(suites: Iterable[Suite]) -> frozenset[str]:
     """Give the digests of all items of these suites: no line with one of them may be trained on."""
     return frozenset(item.digest for suite in suites for item in suite.items)
