@@ -36,6 +36,16 @@ class NotRunning(WeaverError):
     exit_code = 3
 
 
+class Degraded(WeaverError):
+    """Weaver runs in {home}, but {detail}. See `weaver status` and `weaver logs`."""
+
+    exit_code = 4
+
+
+class StartFailed(WeaverError):
+    """{program} did not start (exit code {code}): {detail}"""
+
+
 class NotFound(WeaverError):
     """There is no {kind} named {name!r}. Known: {known}."""
 

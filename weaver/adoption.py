@@ -1,0 +1,82 @@
+"""Which processes of this home are alive, whoever started them: by heartbeat, and by the mark in their environment.
+
+Reads status/procs/ and /proc. Invariant: a process is named by pid, start time and boot id, and belongs to this user; a pid
+that was given to another process is never taken for ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from core.errors import LockHeld
+from core.paths import Paths
+from core.process import ProcessRef, is_alive, spawned, this_process
+from core.status import Heartbeat, read_heartbeat
+
+WEAVER = "weaver"
+
+
+def ref_of(beat: Heartbeat) -> ProcessRef:
+    """Name the process that wrote a heartbeat."""
+    return ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
+
+
+def living(paths: Paths) -> dict[str, ProcessRef]:
+    """Give the living programs of this home by name, the Weaver and this process left out.
+
+    By mark only the leaders of a session count: what they forked for themselves is their own affair. A second process of a
+    program gets the name <program>.<pid>: nobody counts on it, so it is stopped.
+    """
+    found: dict[str, ProcessRef] = {}
+    me = this_process()
+    beats = (read_heartbeat(paths, path.stem) for path in sorted(paths.procs.glob("[!.]*.json")))
+    by_beat = [(beat.name, ref_of(beat)) for beat in beats if beat is not None]
+    by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if _leads_session(ref)]
+    for program, ref in [*by_beat, *by_mark]:
+        if program == WEAVER or ref == me or ref in found.values() or not is_alive(ref) or not _is_own(ref):
+            continue
+        found[program if program not in found else f"{program}.{ref.pid}"] = ref
+    return found
+
+
+def age_s(ref: ProcessRef) -> float:
+    """Give how long ago a process was started, in seconds."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ref.start_ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def _leads_session(ref: ProcessRef) -> bool:
+    try:
+        return os.getsid(ref.pid) == ref.pid
+    except ProcessLookupError:
+        return False
+
+
+def _is_own(ref: ProcessRef) -> bool:
+    try:
+        return Path(f"/proc/{ref.pid}").stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
+
+
+def weaver_process(paths: Paths) -> ProcessRef | None:
+    """Give the living Weaver of this home: by its heartbeat, or by its mark before the first beat; None when there is none."""
+    beat = read_heartbeat(paths, WEAVER)
+    if beat is not None and is_alive(ref_of(beat)):
+        return ref_of(beat)
+    me = this_process()
+    return next((ref for program, ref in spawned(paths.home_id) if program == WEAVER and ref != me), None)
+
+
+def lock_home(paths: Paths) -> int:
+    """Become the only Weaver of this home, for as long as the descriptor given is open. Raises LockHeld naming the holder."""
+    fd = os.open(paths.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        holder = weaver_process(paths)
+        raise LockHeld(what=f"the home {paths.home}", holder=f"a Weaver, pid {holder.pid}" if holder else "unknown") from error
+    return fd

@@ -1,0 +1,183 @@
+"""up, down, restart: what `weaver up`, `weaver down` and `weaver restart NAME` do; messages go to stderr.
+
+Place in the flow: called by the CLI. up starts the Weaver in a session of its own and waits for health; down asks it to stop
+everything, or does it itself when there is none; restart is an order to it. Invariant: after down nothing of this home lives.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.errors import Conflict, Degraded, LockHeld, NotFound, NotRunning, StartFailed, TimedOut
+from core.orders import answered, place
+from core.paths import Paths
+from core.process import ProcessRef, is_alive, send_signal, spawn
+from core.status import ProgramView, State, SupervisorView, is_fresh, read_heartbeat, read_supervisor_view
+from weaver.adoption import WEAVER, lock_home, ref_of, weaver_process
+from weaver.desired import BASE_BUILDER, TRAINER
+from weaver.outputs import last_line
+from weaver.supervisor import Supervisor
+from weaver.wishes import LastWish, Wishes
+
+LOOK_S = 0.05
+DEAF_S = 10.0
+ORDER_S = 15.0
+_GIVEN_UP = (State.PARKED, State.FATAL)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _until(is_so: Callable[[], bool], seconds: float) -> bool:
+    """Look again and again; False when it did not become so in time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def up(home: Path, wait_s: float = 120.0) -> None:
+    """Start the Weaver and wait until every wanted program runs; when it runs already, say so.
+
+    Raises InvalidConfig, InvalidData, StartFailed, Degraded (a program was given up), TimedOut.
+    """
+    paths = Paths(home.resolve())
+    Wishes(paths, os.environ)  # a broken configuration is an error here, not in a log
+    running = weaver_process(paths)
+    view = read_supervisor_view(paths)
+    if running and view and view.stopping and view.pid == running.pid:
+        _say(f"The Weaver of {paths.home} (pid {running.pid}) is stopping; a new one is started when it has ended.")
+        _await_end(paths, running)
+    elif running:
+        _say(f"Weaver already runs in {paths.home} (pid {running.pid}).")
+        return
+    child = spawn(
+        [sys.executable, "-m", "weaver", "supervise"], WEAVER, paths.home_id, paths.logs / "weaver.out",
+        {**os.environ, "WEAVER_HOME": str(paths.home)}, paths.home,
+    )  # fmt: skip
+    _await_health(paths, child, wait_s)
+
+
+def _await_health(paths: Paths, child: subprocess.Popen[bytes], wait_s: float) -> None:
+    late: list[str] = ["the Weaver has not said anything yet"]
+
+    def is_settled() -> bool:
+        if child.poll() is not None:
+            raise StartFailed(program="The Weaver", code=child.returncode, detail=last_line(paths.logs / "weaver.out"))
+        view = read_supervisor_view(paths)
+        if view is None or view.pid != child.pid:
+            return False
+        late[:] = [_describe(item) for item in view.programs if not _is_healthy(paths, item)]
+        return all(_is_healthy(paths, item) or item.state in _GIVEN_UP for item in view.programs)
+
+    if not _until(is_settled, wait_s):
+        raise TimedOut(what=f"the start of everything ({'; '.join(late)})", seconds=wait_s)
+    if late:
+        raise Degraded(home=paths.home, detail="; ".join(late))
+
+
+def _describe(program: ProgramView) -> str:
+    return f"{program.name} is {program.state}" + (f" ({program.reason})" if program.reason else "")
+
+
+def _is_healthy(paths: Paths, program: ProgramView) -> bool:
+    beat = read_heartbeat(paths, program.name)
+    return program.state is State.RUNNING and beat is not None and beat.pid == program.pid and is_fresh(beat, time.monotonic())
+
+
+def down(home: Path) -> int:
+    """Stop everything of this home, whether or not a Weaver runs; give 0. Raises LockHeld."""
+    paths = Paths(home.resolve())
+    weaver = weaver_process(paths)
+    if weaver is not None:
+        _say(f"Stopping Weaver in {paths.home} (pid {weaver.pid}); a running training saves first.")
+        send_signal(weaver, signal.SIGTERM)
+        _await_end(paths, weaver)
+    held = _lock_in_time(paths)
+    try:
+        paths.make()
+        Supervisor(paths, os.environ, LastWish(paths, os.environ), stopping=True).run()
+    finally:
+        os.close(held)
+    _say("Everything has stopped." if weaver else "No Weaver ran; nothing of this home is left.")
+    return 0
+
+
+def _await_end(paths: Paths, weaver: ProcessRef) -> None:
+    """Wait for the Weaver's end as long as it beats: its own deadlines end the rest. A deaf one is killed."""
+    heard = time.monotonic()
+    while is_alive(weaver):
+        beat = read_heartbeat(paths, WEAVER)
+        now = time.monotonic()
+        if beat is not None and ref_of(beat) == weaver and now <= beat.next_due_mono:
+            heard = now
+        elif now - heard > DEAF_S:
+            _say(f"The Weaver (pid {weaver.pid}) does not answer: it is killed.")
+            send_signal(weaver, signal.SIGKILL)
+            heard = now
+        time.sleep(LOOK_S)
+
+
+def _lock_in_time(paths: Paths) -> int:
+    deadline = time.monotonic() + DEAF_S
+    while True:
+        try:
+            return lock_home(paths)
+        except LockHeld:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_S)
+
+
+def restart(home: Path, name: str, wait_s: float = 60.0) -> None:
+    """Have a program started anew, whatever its state, and wait until it runs.
+
+    Raises NotRunning, NotFound, Conflict (it cannot be restarted now), Degraded, TimedOut.
+    """
+    paths = Paths(home.resolve())
+    view = read_supervisor_view(paths)
+    if weaver_process(paths) is None or view is None:
+        raise NotRunning(home=paths.home)
+    known = [program.name for program in view.programs] + [TRAINER]
+    if name not in known or name == BASE_BUILDER:
+        raise NotFound(kind="program", name=name, known=", ".join(known))
+    before = _program(view, name)
+    order = place(paths, WEAVER, "restart", {"name": name}, getpass.getuser(), datetime.now(UTC))
+    if not _until(lambda: answered(paths, order.id) is not None, ORDER_S):
+        raise TimedOut(what=f"an answer of the Weaver to the order {order.id}", seconds=ORDER_S)
+    reply = answered(paths, order.id)
+    if reply is not None and reply.answer is not None and not reply.answer.ok:
+        raise Conflict(detail=reply.answer.message)
+    if before is not None:
+        _await_restart(paths, before, wait_s)
+
+
+def _await_restart(paths: Paths, before: ProgramView, wait_s: float) -> None:
+    now = before
+
+    def is_settled() -> bool:
+        nonlocal now
+        view = read_supervisor_view(paths)
+        now = (_program(view, before.name) if view else None) or now
+        is_new = now.pid != before.pid and now.state is State.RUNNING
+        return is_new or (now.state in _GIVEN_UP and now != before)
+
+    if not _until(is_settled, wait_s):
+        raise TimedOut(what=f"the restart of {before.name} ({_describe(now)})", seconds=wait_s)
+    if now.state in _GIVEN_UP:
+        raise Degraded(home=paths.home, detail=_describe(now))
+
+
+def _program(view: SupervisorView, name: str) -> ProgramView | None:
+    return next((program for program in view.programs if program.name == name), None)

@@ -1,0 +1,264 @@
+"""The Weaver's shell around plan(): it feeds events in and does what comes out; one of the three that may catch anything.
+
+Place in the flow: `python -m weaver supervise` calls supervise(). Files read: heartbeats, config/, orders; written:
+status/supervisor.json, status/procs/weaver.json, logs/weaver.jsonl. Invariants: one Weaver per home (a kernel lock on the home
+itself); only processes that it started or adopted are signalled, by pid, start time and boot id; if it dies, they go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from core.keys import make_keys
+from core.log import open_log, write_event
+from core.paths import Paths
+from core.process import ProcessRef, is_alive, send_signal, spawn, spawned, this_process
+from core.status import ProgramView, State, read_heartbeat, read_supervisor_view
+from weaver import observed as fold
+from weaver.adoption import WEAVER, age_s, living, lock_home, ref_of
+from weaver.base_model import BaseModel
+from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
+from weaver.environment import program_environment
+from weaver.obedience import obey_orders
+from weaver.observed import Observed, Track
+from weaver.outputs import last_words, trim_outputs
+from weaver.plan import LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Terminate, next_look, plan
+from weaver.processes import Processes
+from weaver.publish import Publisher
+from weaver.wishes import Wishes
+
+BLIND_S = 3.0
+SIGHT_S = 6.0
+TRIM_S = 10.0
+
+
+class Supervisor:
+    """Keeps the programs of one home running, or with stopping=True ends them all. The caller holds the lock of the home."""
+
+    def __init__(self, paths: Paths, environ: Mapping[str, str], wishes: Wishes, stopping: bool = False) -> None:
+        self._paths, self._environ = paths, environ
+        self._stopping = stopping
+        self._log = open_log(paths, WEAVER)
+        self._wishes = wishes
+        self._base = BaseModel(paths, self._wishes.config.weaver.model)
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._processes = Processes(self._wake_read)
+        self._dead: list[tuple[str, ProcessRef, int | None]] = []
+        self._unexplained: dict[str, Program] = {}
+        self._publisher = Publisher(paths)
+        self._rng = random.Random()
+        self._trimmed = self._stepped = time.monotonic()
+        self._blind_until = self._stepped + SIGHT_S
+        view = read_supervisor_view(paths)
+        self._tracks = {item.name: fold.remembered(item) for item in (view.programs if view else ())}
+        self._problem = ""
+
+    def install_signals(self) -> None:
+        """Turn SIGTERM and SIGINT into the wish that everything stops. Main thread only."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until everything was asked to stop and has stopped."""
+        self._log.info("started (pid %d) in %s", os.getpid(), self._paths.home)
+        self._adopt_living()
+        while True:
+            delay = LOOK_S
+            try:
+                delay = self._step()
+            except Exception as error:  # noqa: BLE001 - the supervisor is one of the three shells
+                self._log.error("this step failed, the next one tries again: %s", error, exc_info=error)
+            if self._stopping and not self._processes.refs() and not self._dead and self._is_swept():
+                break
+            self._dead += self._processes.wait(delay)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+        self._publisher.publish(self._views(), True, "", exit_code=0)
+        self._log.info("everything has stopped")
+
+    def _step(self) -> float:
+        now = time.monotonic()
+        if now - self._stepped > BLIND_S:
+            self._blind_until = now + SIGHT_S
+        self._stepped = now
+        while self._dead:
+            self._bury(now, *self._dead.pop(0))
+        self._look_at_wishes(now)
+        self._read_beats(now)
+        if self._stopping:
+            self._adopt_living()
+        for name in obey_orders(self._paths, self._desired(), self._tracks, self._log):
+            self._restart(name)
+        for action in plan(now, self._desired(), self._observed()):
+            self._act(now, action)
+        self._publisher.publish(self._views(), self._stopping, self._problem)
+        if now - self._trimmed >= TRIM_S:
+            self._trimmed = now
+            trim_outputs(self._paths.logs)
+        return next_look(now, self._desired(), self._observed())
+
+    # -- seeing ----------------------------------------------------------------------------------------------------
+
+    def _desired(self) -> Desired:
+        return self._wishes.desired(tuple(self._unexplained.values()), self._stopping)
+
+    def _observed(self) -> Observed:
+        return Observed(
+            tracks=self._tracks, base=self._base.state, base_reason=self._base.reason, blind_until=self._blind_until
+        )  # fmt: skip
+
+    def _track(self, name: str) -> Track:
+        return self._tracks.get(name, Track(name))
+
+    def _views(self) -> list[ProgramView]:
+        return [self._track(program.name).view() for program in self._desired().wanted]
+
+    def _look_at_wishes(self, now: float) -> None:
+        is_new = self._wishes.has_changed(now)
+        if self._wishes.problem != self._problem:
+            self._problem = self._wishes.problem
+            self._log.error(self._problem or "the files under config/ are good again")
+        if is_new:
+            self._log.info("config/ has changed: what was given up is tried again")
+            self._base.look_again(self._wishes.config.weaver.model)
+            self._tracks = {name: fold.forgiven(track) for name, track in self._tracks.items()}
+
+    def _read_beats(self, now: float) -> None:
+        for program in self._desired().programs:
+            beat = read_heartbeat(self._paths, program.name)
+            if beat is None:
+                continue
+            if program.name not in self._processes and beat.exit_code is None and is_alive(ref_of(beat)):
+                self._adopt(program.name, ref_of(beat))
+            before = self._track(program.name)
+            after = self._tracks[program.name] = fold.beaten(before, now, beat)
+            if after.state is not before.state:
+                self._log.info("%s is %s", program.name, after.state)
+
+    def _adopt_living(self) -> None:
+        held = self._processes.refs()
+        for name, ref in living(self._paths).items():
+            if ref not in held:
+                self._adopt(name, ref)
+
+    def _adopt(self, name: str, ref: ProcessRef) -> None:
+        if not self._processes.adopt(name, ref):
+            return
+        if all(program.name != name for program in self._desired().programs):
+            self._unexplained[name] = unexplained(name)
+        if name == BASE_BUILDER:
+            self._base.is_being_made()
+        self._tracks[name] = fold.adopted(self._track(name), time.monotonic(), ref, age_s(ref))
+        self._log.info("adopted %s (pid %d)", name, ref.pid)
+
+    def _bury(self, now: float, name: str, ref: ProcessRef | None, code: int | None) -> None:
+        beat = read_heartbeat(self._paths, name)
+        if beat is not None and (ref is None or ref_of(beat) != ref):
+            beat = None
+        if code is None and beat is not None:
+            code = beat.exit_code
+        words = (beat and beat.last_error) or (last_words(self._paths, name, now - self._track(name).started) if code else "")
+        desired = self._desired()
+        is_wanted = any(program.name == name and desired.wants(program) for program in desired.programs)
+        track = self._tracks[name] = fold.exited(self._track(name), now, code, is_wanted, self._rng.random(), words)
+        if self._unexplained.pop(name, None):
+            del self._tracks[name]
+        wait = f", next start in {track.retry - now:.1f} s" if track.state is State.BACKOFF else ""
+        self._log.info("%s (pid %s) has ended: exit code %s; now %s%s", name, ref and ref.pid, code, track.state, wait)
+        if track.state in (State.FATAL, State.PARKED):
+            self._raise_alarm(track)
+        if name == BASE_BUILDER:
+            self._settle_base(code)
+
+    def _settle_base(self, code: int | None) -> None:
+        self._base.settle(code)
+        self._log.info("the base of %s is %s %s", self._base.model, self._base.state, self._base.reason)
+        if self._base.state == "ready":
+            for program in self._desired().programs:
+                if program.needs_base:
+                    self._tracks[program.name] = fold.forgiven(self._track(program.name))
+
+    def _raise_alarm(self, track: Track) -> None:
+        self._log.critical(
+            "%s is %s: %s. It stays down until `weaver restart %s` or a change under config/",
+            track.name, track.state, track.reason, track.name, extra={"event": track.state.lower()},
+        )  # fmt: skip
+        write_event(self._paths, WEAVER, track.state.lower(), name=track.name, reason=track.reason, last_exit=track.last_exit)
+
+    # -- acting ----------------------------------------------------------------------------------------------------
+
+    def _restart(self, name: str) -> None:
+        if any(program.name == name and program.needs_base for program in self._desired().programs):
+            self._base.look_again(self._wishes.config.weaver.model)
+        self._tracks[name] = fold.asked_to_restart(self._track(name))
+
+    def _act(self, now: float, action: Action) -> None:
+        match action:
+            case Start(name):
+                program = next(program for program in self._desired().programs if program.name == name)
+                self._spawn(now, name, python_argv(program), program.nice)
+            case Terminate(name, grace_s, reason):
+                self._log.info("SIGTERM to %s: %s", name, reason)
+                self._processes.signal(name, signal.SIGTERM)
+                self._tracks[name] = fold.signalled(self._track(name), now, grace_s, reason)
+            case Kill(name):
+                self._log.warning("SIGKILL to %s: still alive %.0f s after SIGTERM", name, self._track(name).grace_s)
+                self._processes.signal(name, signal.SIGKILL)
+                self._tracks[name] = fold.killed(self._track(name))
+            case Park(name, reason):
+                self._tracks[name] = fold.parked(self._track(name), reason)
+                self._raise_alarm(self._tracks[name])
+            case Rest(name, reason):
+                self._tracks[name] = fold.resting(self._track(name), reason)
+            case BuildBase():
+                self._log.info("model %s has no checkpoint yet: making its base", self._base.model)
+                self._base.is_being_made()
+                self._spawn(now, BASE_BUILDER, self._base.builder_argv(), 0)
+
+    def _spawn(self, now: float, name: str, argv: list[str], nice: int) -> None:
+        environ = program_environment(self._environ, self._paths, self._wishes.config.weaver.sharing)
+        self._tracks[name] = fold.started(self._track(name), now, None)
+        try:
+            child = spawn(argv, name, self._paths.home_id, self._paths.logs / f"{name}.out", environ, self._paths.home, nice)
+        except OSError as error:
+            self._log.error("%s could not be started: %s", name, error)
+            self._bury(now, name, None, None)
+            return
+        ref = self._processes.hold_child(name, child)
+        if ref is None:
+            self._bury(now, name, None, child.returncode)
+            return
+        self._tracks[name] = fold.held(self._track(name), ref)
+        self._log.info("started %s (pid %d)", name, ref.pid)
+
+    def _is_swept(self) -> bool:
+        """Say whether nothing is left; kill what carries our mark without leading a session: orphans of killed programs."""
+        me = this_process()
+        left = [(program, ref) for program, ref in spawned(self._paths.home_id) if program != WEAVER and ref != me]
+        for program, ref in left:
+            self._log.warning("SIGKILL to pid %d, left over from %s", ref.pid, program)
+            send_signal(ref, signal.SIGKILL)
+        return not left
+
+
+def supervise(home: Path) -> int:
+    """Be the Weaver of a home until asked to stop; give the exit code. Raises LockHeld, InvalidConfig, InvalidData."""
+    paths = Paths(home.resolve())
+    lock_home(paths)
+    paths.make()
+    make_keys(paths)
+    supervisor = Supervisor(paths, os.environ, Wishes(paths, os.environ))
+    supervisor.install_signals()
+    supervisor.run()
+    return 0
