@@ -1,7 +1,7 @@
 """The entry point of `weaver` and `python -m weaver`: errors to exit codes, and a short way to `weaver status`.
 
 Place in the flow: calls weaver.cli. Invariant: a WeaverError becomes one line on stderr and its own exit code; `weaver status`
-imports neither Typer nor Rich, so that it answers at once.
+and the Weaver itself import neither Typer nor Rich, so that the one answers at once and the other stays small.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ def _run(arguments: list[str]) -> int:
 
         flags = set(arguments[1:])
         return run_status(this_home(), as_json="--json" in flags, watch=bool(flags & {"-w", "--watch"}))
+    if arguments == ["supervise"]:
+        from weaver.cli.home import this_home
+        from weaver.supervisor import supervise
+
+        return supervise(this_home().home)
     from weaver.cli.app import run
 
     return run(arguments)

@@ -19,9 +19,9 @@ from pathlib import Path
 from core.errors import Conflict, Degraded, LockHeld, NotFound, NotRunning, StartFailed, TimedOut
 from core.orders import answered, place
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, send_signal, spawn
+from core.process import ProcessRef, is_alive, send_signal, spawn, spawned
 from core.status import ProgramView, State, SupervisorView, is_fresh, read_heartbeat, read_supervisor_view
-from weaver.adoption import WEAVER, lock_home, ref_of, weaver_process
+from weaver.adoption import WEAVER, living, lock_home, ref_of, weaver_process
 from weaver.desired import BASE_BUILDER, TRAINER
 from weaver.outputs import last_line
 from weaver.supervisor import Supervisor
@@ -106,11 +106,12 @@ def down(home: Path) -> int:
         _await_end(paths, weaver)
     held = _lock_in_time(paths)
     try:
-        paths.make()
-        Supervisor(paths, os.environ, LastWish(paths, os.environ), stopping=True).run()
+        is_left = any(program != WEAVER for program, _ in spawned(paths.home_id)) or bool(living(paths))
+        if is_left:
+            Supervisor(paths, os.environ, LastWish(paths, os.environ), stopping=True).run()
     finally:
         os.close(held)
-    _say("Everything has stopped." if weaver else "No Weaver ran; nothing of this home is left.")
+    _say("Everything has stopped." if weaver or is_left else f"Nothing runs in {paths.home}.")
     return 0
 
 
