@@ -74,6 +74,11 @@ class Loaded:
         return int(self.net.config.get_text_config().vocab_size)
 
     @property
+    def bytes(self) -> int:
+        """Give the size of the weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self.net.parameters())
+
+    @property
     def dtype(self) -> str:
         """Give the type of the weights as it is, not as it was asked for."""
         return str(next(self.net.parameters()).dtype).removeprefix("torch.")

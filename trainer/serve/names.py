@@ -1,4 +1,4 @@
-"""Which checkpoint a name in a request means. Never another one than was asked for: what is not there is a 404 with the list."""
+"""Which checkpoint a name in a request means: never another one than was asked for; for what is not there, a 404 with a list."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writing answers in the shapes of the OpenAI API, with what CONTRACTS.md section 10 adds.
 
-`model` is the id of the checkpoint that answered, whatever was asked for; `system_fingerprint` its weights_id; `weaver` its step
-and its folder relative to models/. Log-probabilities are the model's own, before temperature and top_p.
+`model` is the id of the checkpoint that answered, whatever was asked for; `system_fingerprint` its weights_id; `weaver` its
+step and its folder relative to models/. Log-probabilities are the model's own, before temperature and top_p.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ Prompt = str | list[int]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How to decode. max_tokens null: as many as the context holds. top: likeliest tokens to report; logprobs: report at all."""
+    """How to decode. max_tokens null: as many as the context holds. top: how many likeliest tokens to report with logprobs."""
 
     max_tokens: int | None = None
     temperature: float = 1.0

@@ -1,7 +1,7 @@
 """Requests as the worker sees them: rows to make when their turn comes, and a result to make when the rows are over.
 
-Place in the flow: handlers build one of these and submit it; begin() and finish() run in the worker thread, where the tokenizers
-live. Invariant: an answer carries the checkpoint and weights_id of the very object that computed it.
+Place in the flow: handlers build one of these and submit it; begin() and finish() run in the worker thread, where the
+tokenizers live. Invariant: an answer carries the checkpoint and weights_id of the very object that computed it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _fitting(loaded: Loaded, ids: list[int], param: str) -> list[int]:
 
 
 class Completion:
-    """A chat or a completions request. emit: takes Began and Pieces, from the worker thread, when it is streamed."""
+    """A chat or a completions request. emit, set before it is submitted, takes Began and Pieces in the worker's thread."""
 
     def __init__(
         self,
@@ -116,10 +116,10 @@ class Completion:
         prompts: Sequence[Prompt | list[dict[str, Any]]],
         encode: Callable[[Loaded, Any], list[int]],
         wish: Wish,
-        emit: Callable[[Began | Piece], None] | None = None,
     ) -> None:
         self.target, self.size = target, len(prompts)
-        self._prompts, self._encode, self._wish, self._emit = prompts, encode, wish, emit
+        self.emit: Callable[[Began | Piece], None] | None = None
+        self._prompts, self._encode, self._wish = prompts, encode, wish
         self._rows: list[Row] = []
         self._streams: list[TextStream | None] = []
 
@@ -131,8 +131,8 @@ class Completion:
             _row(loaded, ids, self._wish, stream.push if stream else None)
             for ids, stream in zip(encoded, self._streams, strict=True)
         ]
-        if self._emit is not None:
-            self._emit(Began(Origin.of(loaded)))
+        if self.emit is not None:
+            self.emit(Began(Origin.of(loaded)))
         return self._rows
 
     def finish(self, loaded: Loaded) -> Answered:
@@ -149,7 +149,7 @@ class Completion:
 
     def _stream(self, loaded: Loaded, index: int) -> TextStream | None:
         """Follow the text as it grows, where somebody reads it or a stop string may end it."""
-        emit = self._emit
+        emit = self.emit
         if emit is None:
             return TextStream(loaded.tokenizer, self._wish.stops) if self._wish.stops else None
 

@@ -100,6 +100,11 @@ class Worker:
         """Say how many rows are queued or running."""
         return self._pending_rows
 
+    def keeps_promise(self) -> bool:
+        """Say whether the thread has moved on when it should have."""
+        due = self.due_mono
+        return due is None or time.monotonic() <= due
+
     def is_wanted(self, id_: str) -> bool:
         """Say whether a request waits for a checkpoint."""
         with self._lock:
