@@ -25,7 +25,7 @@ CIRCLED_DIGITS = "⓪①②③④⑤⑥⑦⑧⑨"
 _WORDS = """
     system developer user assistant tool
     and or xor not add subtract multiply plus minus times
-    decimal binary digits bits circled
+    decimal binary digits bits json
     join reverse missing order split count sort compare
     syllable syllables word words letters hint hints bank puzzle answer question problem
     true false null name arguments
