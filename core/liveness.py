@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.clock import boot_id
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
 from core.status import (
@@ -45,12 +46,12 @@ class Seen:
 class Liveness:
     """One look at all programs of a home; mono in seconds of this boot's monotonic clock."""
 
-    def __init__(self, paths: Paths, mono: float, boot: str) -> None:
-        self._mono, self._boot = mono, boot
+    def __init__(self, paths: Paths, mono: float) -> None:
+        self._mono, self._boot = mono, boot_id()
         self._seen = {name: self._look(read_heartbeat(paths, name)) for name in _programs(paths)}
         view = read_supervisor_view(paths)
         self._wanted = view.programs if view else []
-        self._view = view if view and view.boot_id == boot else None
+        self._view = view if view and view.boot_id == self._boot else None
         self._weaver = self._find_weaver()
 
     def _look(self, beat: Heartbeat | None) -> Seen:
@@ -133,9 +134,11 @@ class Liveness:
         anyone = any(seen.alive for name, seen in self._seen.items() if name != WEAVER)
         if self._weaver is None:
             return ["No Weaver is alive: nothing is restarted. `weaver up` starts one; it adopts what runs."] if anyone else []
-        if not self.weaver_is_well:
-            return [f"The Weaver (pid {self._weaver.pid}) is silent: it keeps its process, not its promise."]
-        return ["The Weaver is stopping everything."] if self._view and self._view.stopping else []
+        beat = self.seen(WEAVER).beat
+        if beat is None or not self.weaver_is_well:
+            return [f"The Weaver (pid {self._weaver.pid}) is silent: its process is there, its heartbeat is not."]
+        stopping = ["The Weaver is stopping everything."] if self._view and self._view.stopping else []
+        return stopping + ([beat.last_error] if beat.last_error else [])
 
 
 def _programs(paths: Paths) -> list[str]:

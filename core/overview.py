@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.checkpoints.ranking import Ranked, Ranking
 from core.checkpoints.served import changes, read_deployments, read_serving
-from core.clock import Clock, boot_id, from_iso, iso
+from core.clock import Clock, from_iso, iso
 from core.config import Config
 from core.config import load as load_config
 from core.errors import InvalidData, NotFound, WeaverError
@@ -62,9 +62,9 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
     """Read everything once. Raises InvalidConfig, CorruptRecord and NewerRecord for hosts.json, and nothing for views."""
     hosts = load_hosts(paths)
     here = this_host(hosts, environ)
-    problems: list[str] = []
+    living = Liveness(paths, clock.mono())
+    problems = living.problems()
     config = _config(paths, environ, problems)
-    living = Liveness(paths, clock.mono(), boot_id())
     serving = _serving(paths)
     proof_age_s = (clock.now() - from_iso(serving.verified_at)).total_seconds() if serving else None
     curriculum = _view(Curriculum, paths.status / "curriculum.json")
@@ -85,7 +85,7 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
         status=status, skills=_skills(curriculum), nothing_to_learn=curriculum is not None and nothing_to_learn(curriculum),
         ranking=_ranking(paths, config.weaver.model if config else None), proof_age_s=proof_age_s,
         proof_is_late=bool(config and proof_age_s and proof_age_s > LATE_PROOFS * config.evals.proof_every_s),
-        problems=problems + living.problems(),
+        problems=problems,
     )  # fmt: skip
 
 
@@ -94,7 +94,8 @@ def _config(paths: Paths, environ: Mapping[str, str], problems: list[str]) -> Co
     try:
         return load_config(paths, environ)
     except WeaverError as error:
-        problems.append(f"The configuration is refused: {error}")
+        if not any(str(error) in problem for problem in problems):
+            problems.append(f"The configuration is refused: {error}")
         return None
 
 

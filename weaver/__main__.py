@@ -1,4 +1,4 @@
-"""The entry point of `weaver` and `python -m weaver`: errors to exit codes, and a short way to `weaver status`.
+"""The entry point of `weaver` and `python -m weaver`: errors to exit codes, and short ways past the command line's library.
 
 Place in the flow: calls weaver.cli. Invariant: a WeaverError becomes one line on stderr and its own exit code; `weaver status`
 and the Weaver itself import neither Typer nor Rich, so that the one answers at once and the other stays small.
@@ -48,6 +48,11 @@ def _run(arguments: list[str]) -> int:
 
         flags = set(arguments[1:])
         return run_status(this_home(), as_json="--json" in flags, watch=bool(flags & {"-w", "--watch"}))
+    if arguments == ["supervise"]:
+        from weaver.cli.home import this_home
+        from weaver.supervisor import supervise
+
+        return supervise(this_home().home)
     if arguments == ["supervise"]:
         from weaver.cli.home import this_home
         from weaver.supervisor import supervise

@@ -28,7 +28,6 @@ app.command("restart")(factory.restart)
 app.command("open")(factory.open_page)
 app.command("version")(factory.version)
 app.command("audit")(factory.audit)
-app.command("supervise", hidden=True)(factory.supervise)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -73,7 +72,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), prog_name="weaver", standalone_mode=False)
     except TyperException as error:
-        print_message(f"weaver: {error.format_message()} Try: weaver --help")
+        if error.format_message():  # else the help was asked for by leaving everything out, and is printed
+            print_message(f"weaver: {error.format_message()} Try: weaver --help")
         return error.exit_code
     except typer.Abort as error:
         raise KeyboardInterrupt from error

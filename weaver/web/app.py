@@ -42,7 +42,7 @@ def route_table(max_upload_bytes: int) -> list[Route]:
         Route("GET", "/health", Role.PUBLIC),
         Route("GET", "/login", Role.PUBLIC),
         Route("POST", "/login", Role.PUBLIC, max_body=4096),
-        Route("POST", "/api/login-code", Role.ADMIN, max_body=0),
+        Route("POST", "/api/login-code", Role.ADMIN, max_body=4096),
         Route("GET", "/", Role.READ),
         Route("GET", "/static/{name}", Role.READ),
         Route("GET", "/api/status", Role.READ),

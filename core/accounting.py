@@ -1,0 +1,270 @@
+"""The audit: what became of every dropped line (I1), and whether every checkpoint is what its name says (I7).
+
+Place in the flow: `weaver audit` prints it. Reads job.json, data.jsonl, quarantine.jsonl and attempts.jsonl of every job, the
+records of every checkpoint, and every byte of the checkpoints on disk; writes nothing. Invariants: I1, the classes of lines
+add up to what was dropped and no line is unaccounted; I7, a folder has a checkpoint's name if and only if its manifest is
+complete and matches.
+
+A line counts as trained only if a checkpoint of the surviving history (the chain from head) says that it consumed it. Jobs
+are read before the chain, and the chain only grows, so a factory at work is never accused of what it is just doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.checkpoints.ledger import Ledger, verify
+from core.errors import InvalidData, NotFound
+from core.jobs.job import Job
+from core.jobs.spool import Spool
+from core.names import checkpoint_order, is_checkpoint
+from core.paths import PRIORITIES, STATES, Paths
+from core.records import Part, Record
+
+SHOWN = 100
+_BLOCK = 1 << 20
+
+
+class AuditLines(Part, frozen=True):
+    """How many lines became what. dropped is the sum of all the others."""
+
+    dropped: int
+    trained: int
+    rejected: int
+    duplicate: int
+    pending: int
+    failed: int
+    removed: int
+    expired: int
+    reverted: int
+    unaccounted: int
+
+
+class Invariant(Part, frozen=True):
+    """One rule: how many things were checked and what breaks it (the first of many)."""
+
+    id: str
+    ok: bool
+    checked: int
+    violations: list[str]
+
+
+class Audit(Record, frozen=True, tag="weaver.audit/1"):
+    """`weaver audit --json` (CONTRACTS.md section 9)."""
+
+    ok: bool
+    lines: AuditLines
+    invariants: list[Invariant]
+
+
+@dataclass
+class _Findings:
+    """What breaks a rule; the texts beyond SHOWN are only counted."""
+
+    checked: int = 0
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if self.count <= SHOWN:
+            self.texts.append(text)
+
+    def invariant(self, name: str) -> Invariant:
+        more = [f"and {self.count - SHOWN} more"] if self.count > SHOWN else []
+        return Invariant(id=name, ok=self.count == 0, checked=self.checked, violations=self.texts + more)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """One job as it was when the audit looked; rest is what its accepted lines are that no checkpoint consumed."""
+
+    id: str
+    model: str
+    dropped: int
+    accepted: int
+    rejected: int
+    duplicate: int
+    rest: str
+    lost: int
+
+
+def audit(paths: Paths) -> Audit:
+    """Account for every line of every job and hash every checkpoint. Never raises for what it finds wrong."""
+    lines = _Findings()
+    jobs = _read_jobs(paths, lines)
+    ledger = Ledger(paths)
+    accepted = {job.id: job.accepted for job in jobs}
+    consumed = _Consumed(ledger, accepted, lines)
+    totals = _count(jobs, consumed, lines)
+    _refuse_strangers(paths, consumed.jobs(), set(accepted), lines)
+    weights = _check_checkpoints(paths, ledger)
+    return Audit(
+        ok=lines.count == 0 and weights.count == 0, lines=totals, invariants=[lines.invariant("I1"), weights.invariant("I7")]
+    )
+
+
+def _read_jobs(paths: Paths, findings: _Findings) -> list[_Known]:
+    """Read every job; the folders are listed twice, so that one which moves meanwhile is not missed."""
+    spool, known = Spool(paths), []
+    for job in sorted({job for state in (*STATES, *STATES) for job in spool.list(state)}):
+        findings.checked += 1
+        try:
+            state, record = spool.read(job)
+            found = _describe(paths, spool, state, record)
+        except (NotFound, InvalidData) as error:
+            findings.add(f"{job}: {error}")
+            continue
+        if found is not None:
+            known.append(found)
+            if found.dropped != found.accepted + found.rejected + found.duplicate:
+                findings.add(f"{job}: {found.dropped} lines dropped, but its record says what became of another number")
+            if found.lost:
+                findings.add(f"{job}: {found.lost} lines are neither in data.jsonl nor in quarantine.jsonl")
+    return known
+
+
+def _describe(paths: Paths, spool: Spool, state: str, record: Job) -> _Known | None:
+    """Say what the lines of a job are now; None when its drop was never read as lines."""
+    if record.lines is None:
+        return None
+    rest = {"completed": "unaccounted", "failed": "failed"}.get(state, "pending")
+    if state == "rejected":
+        reason = spool.reason(record.id)
+        code = reason.code if reason else ""
+        rest = code if code in ("duplicate", "removed", "expired") else "rejected"
+    lost = 0
+    if state in (*PRIORITIES, "processing", "failed"):
+        folder = paths.state(state) / record.id
+        kept = (_line_count(folder / "data.jsonl"), _line_count(folder / "quarantine.jsonl"))
+        wanted = (record.lines.accepted, record.lines.rejected + record.lines.duplicate)
+        if (paths.state(state) / record.id).is_dir():  # else it was moved on while we counted
+            lost = sum(max(0, want - there) for want, there in zip(wanted, kept, strict=True))
+    return _Known(
+        id=record.id, model=record.model, dropped=record.lines.dropped, accepted=record.lines.accepted,
+        rejected=record.lines.rejected, duplicate=record.lines.duplicate, rest=rest, lost=lost,
+    )  # fmt: skip
+
+
+def _line_count(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+    except FileNotFoundError:
+        return 0
+
+
+class _Consumed:
+    """Which lines of which job the checkpoints consumed: on the surviving history, and, read only when asked for, off it.
+
+    One byte a line; byte 0 says that a checkpoint names a line that the job does not have.
+    """
+
+    def __init__(self, ledger: Ledger, accepted: dict[str, int], findings: _Findings) -> None:
+        self._ledger, self._accepted = ledger, accepted
+        self._chains: dict[str, set[str]] = {}
+        self._on: dict[tuple[str, str], bytearray] = {}
+        self._off: dict[tuple[str, str], bytearray] | None = None
+        for model in ledger.models():
+            try:
+                self._chains[model] = set(ledger.chain(model))
+            except InvalidData as error:
+                findings.add(str(error))
+                self._chains[model] = set()
+            self._gather(model, self._chains[model], self._on)
+
+    def _gather(self, model: str, names: set[str], into: dict[tuple[str, str], bytearray]) -> None:
+        for name in names:
+            for span in self._ledger.get(model, name).consumed:
+                marks = into.setdefault((model, span.job), bytearray(self._accepted.get(span.job, 0) + 1))
+                for line in span.lines:
+                    marks[line if 0 < line < len(marks) else 0] = 1
+
+    def jobs(self) -> set[str]:
+        """Give the jobs that the surviving history names."""
+        return {job for _, job in self._on}
+
+    def marks(self, job: _Known) -> bytearray:
+        """Give the marks of a job on the surviving history."""
+        return self._on.get((job.model, job.id), bytearray(job.accepted + 1))
+
+    def reverted(self, job: _Known) -> int:
+        """Count the lines that only checkpoints off the surviving history consumed."""
+        if self._off is None:
+            self._off = {}
+            for model, chain in self._chains.items():
+                self._gather(model, set(self._ledger.links(model)) - chain, self._off)
+        off = self._off.get((job.model, job.id), bytearray(job.accepted + 1))
+        return sum(there and not kept for there, kept in zip(off[1:], self.marks(job)[1:], strict=True))
+
+
+def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> AuditLines:
+    """Put every line into its class; what no class takes is unaccounted."""
+    total = dict.fromkeys(AuditLines.__struct_fields__, 0)
+    for job in jobs:
+        marks = consumed.marks(job)
+        if marks[0]:
+            findings.add(f"{job.id}: a checkpoint names lines that the job does not have ({job.accepted} accepted)")
+        trained = sum(marks[1:])
+        rest, reverted = job.accepted - trained, 0
+        if job.rest == "unaccounted" and rest:
+            reverted = consumed.reverted(job)
+            if rest - reverted:
+                findings.add(f"{job.id} is completed, but no checkpoint consumed {rest - reverted} of its {job.accepted} lines")
+        total["dropped"] += job.dropped
+        total["trained"] += trained
+        total["rejected"] += job.rejected
+        total["duplicate"] += job.duplicate
+        total["reverted"] += reverted
+        total[job.rest] += rest - reverted - min(job.lost, rest - reverted)
+    classes = sum(count for name, count in total.items() if name not in ("dropped", "unaccounted"))
+    total["unaccounted"] = total["dropped"] - classes
+    return AuditLines(**total)
+
+
+def _refuse_strangers(paths: Paths, consumed: set[str], known: set[str], findings: _Findings) -> None:
+    """Report jobs that checkpoints consumed and that are in no state: what became of their other lines, nobody knows."""
+    spool = Spool(paths)
+    for job in sorted(consumed - known):
+        try:
+            spool.find(job)
+        except NotFound:
+            findings.add(f"a checkpoint consumed rows of job {job}, which is nowhere in the queue")
+
+
+def _check_checkpoints(paths: Paths, ledger: Ledger) -> _Findings:
+    """Hash every checkpoint and training state on disk, and compare each child's memory of its parent."""
+    findings = _Findings()
+    ids: dict[tuple[str, str], str] = {}
+    for folder, model in _folders(paths, ledger):
+        findings.checked += 1
+        try:
+            weights_id = verify(folder)
+        except (InvalidData, FileNotFoundError) as error:
+            if folder.exists():  # else it was pruned while we read it
+                findings.add(str(error))
+            continue
+        if folder.parent.name != "state":
+            ids[model, folder.name] = weights_id
+            if not ledger.is_complete(model, folder.name):
+                findings.add(f"{folder}: its manifest matches, but it holds no readable record of this checkpoint")
+    for model, name in ids:
+        record = ledger.get(model, name)
+        known = ids.get((model, record.parent)) if record.parent else None
+        if known is not None and record.weights_id_of_parent not in (None, known):
+            findings.add(f"{model}/{name} remembers its parent {record.parent} as {record.weights_id_of_parent}, not {known}")
+    return findings
+
+
+def _folders(paths: Paths, ledger: Ledger) -> Iterator[tuple[Path, str]]:
+    """Give every folder with a checkpoint's name, among the weights and among the states, by step."""
+    for model in ledger.models():
+        root = paths.model(model).root
+        for folder in (root, root / "state"):
+            names = [path.name for path in folder.iterdir() if is_checkpoint(path.name)] if folder.is_dir() else []
+            for name in sorted(names, key=checkpoint_order):
+                yield folder / name, model
