@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import re
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,29 @@ _NOT_TEXT = re.compile("[\ud800-\udfff\U000f0000\U000f0001]")
 # A template that may open a thought writes the closed, empty one: then an answer begins where the prompt ends.
 TEMPLATE_OPTIONS = {"enable_thinking": False}
 
+KEPT_PER_THREAD = 4
+
 _per_thread = threading.local()
+_facts: weakref.WeakKeyDictionary[Any, _Facts] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is asked of a tokenizer for every line, computed once."""
+
+    special_ids: frozenset[int]
+    control_tokens: tuple[str, ...]
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Give this thread's tokenizer of a local model folder, loading it once. Raises InvalidData."""
+    """Give this thread's tokenizer of a local model folder, loading it once; the last few are kept. Raises InvalidData."""
     loaded: dict[Path, Any] = _per_thread.__dict__.setdefault("loaded", {})
     key = folder.resolve()
-    if key not in loaded:
-        loaded[key] = _load(key)
-    return loaded[key]
+    tokenizer = loaded.pop(key) if key in loaded else _load(key)
+    loaded[key] = tokenizer
+    if len(loaded) > KEPT_PER_THREAD:
+        del loaded[next(iter(loaded))]
+    return tokenizer
 
 
 def _load(folder: Path) -> Any:
@@ -45,23 +59,41 @@ def _load(folder: Path) -> Any:
         raise InvalidData(where=str(folder), detail="there is no tokenizer.json; expected a model folder with a fast tokenizer")
     from transformers import PreTrainedTokenizerFast
 
-    try:
+    with _Loading(folder):
         return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidData(where=str(folder), detail=f"its tokenizer cannot be loaded ({error})") from error
 
 
-@lru_cache(maxsize=64)
+class _Loading:
+    """Names the folder when its tokenizer cannot be loaded. The library under it raises a bare Exception, just that class."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is Exception or isinstance(error, OSError | ValueError | KeyError | TypeError):
+            detail = f"its tokenizer cannot be loaded ({error}); expected the files that its maker wrote"
+            raise InvalidData(where=str(self._folder), detail=detail) from error
+
+
+def _facts_of(tokenizer: Any) -> _Facts:
+    facts = _facts.get(tokenizer)
+    if facts is None:
+        added = tokenizer.added_tokens_decoder
+        contents = {str(token.content) for token in added.values()}.union(tokenizer.all_special_tokens)
+        facts = _Facts(
+            special_ids=frozenset({at for at, token in added.items() if token.special}.union(tokenizer.all_special_ids)),
+            control_tokens=tuple(sorted(content for content in contents if content.strip())),
+        )
+        _facts[tokenizer] = facts
+    return facts
+
+
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """Give the ids of all special tokens."""
-    marked = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return frozenset(marked.union(tokenizer.all_special_ids))
-
-
-@lru_cache(maxsize=64)
-def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    contents = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
-    return tuple(sorted(content for content in contents.union(tokenizer.all_special_tokens) if content.strip()))
+    return _facts_of(tokenizer).special_ids
 
 
 def check_control_text(tokenizer: Any, value: Any) -> None:
@@ -78,7 +110,7 @@ def check_control_text(tokenizer: Any, value: Any) -> None:
         for key, item in value.items():
             check_control_text(tokenizer, key)
             check_control_text(tokenizer, item)
-            held = next((token for token in _control_tokens(tokenizer) if token in key), None)
+            held = next((token for token in _facts_of(tokenizer).control_tokens if token in key), None)
             if held is not None:
                 raise LineRefused(code="control_text", detail=f"the key {key!r} holds the control token {held!r}")
     elif isinstance(value, list | tuple):

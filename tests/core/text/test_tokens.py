@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidData, LineRefused
 from core.text.tokens import (
+    KEPT_PER_THREAD,
     check_control_text,
     decode_ids,
     encode_chat,
@@ -46,6 +49,19 @@ def test_one_thread_loads_once_and_another_gets_its_own(tmp_path: Path) -> None:
     assert theirs[0].get_vocab() == mine.get_vocab()
 
 
+def test_only_the_last_few_tokenizers_are_kept(tmp_path: Path) -> None:
+    folders = [tmp_path / str(at) for at in range(KEPT_PER_THREAD + 1)]
+    for folder in folders:
+        save_tokenizer(folder)
+    first = weakref.ref(load_tokenizer(folders[0]))
+    second = load_tokenizer(folders[1])
+    for folder in folders[2:]:
+        load_tokenizer(folder)
+    assert load_tokenizer(folders[1]) is second
+    gc.collect()
+    assert first() is None, "a tokenizer that nobody holds is still in memory"
+
+
 def test_folder_without_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match=r"there is no tokenizer\.json"):
         load_tokenizer(tmp_path)
@@ -58,10 +74,10 @@ def test_damaged_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-def test_half_a_tokenizer_file_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ['{"version": "1.0", "added', "{}", "[]", '{"added_tokens": []}'])
+def test_tokenizer_file_that_is_none_is_refused_by_name(tmp_path: Path, content: str) -> None:
     save_tokenizer(tmp_path)
-    whole = (tmp_path / "tokenizer.json").read_text()
-    (tmp_path / "tokenizer.json").write_text(whole[: len(whole) // 2])
+    (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InvalidData, match=str(tmp_path)):
         load_tokenizer(tmp_path)
 
