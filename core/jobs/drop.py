@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import msgspec
+
 from core.clock import from_iso, iso
 from core.errors import InvalidData
 from core.files import OPS, Ops, move, remove_tree, replace_durable
@@ -93,6 +95,13 @@ def resume_taking(paths: Paths, folder: Path, ops: Ops = OPS) -> Taken | None:
     return taken
 
 
+def retaken(folder: Path, taken: Taken, facts: os.stat_result, ops: Ops = OPS) -> Taken:
+    """Note that the drop was written to after it was taken, and how large it is now."""
+    taken = msgspec.structs.replace(taken, bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
+    replace_durable(folder / "taken.json", encode_pretty(taken), ops)
+    return taken
+
+
 def _facts_again(folder: Path) -> Taken:
     """Make up for a damaged taken.json: what is lost is the name as it was dropped and the folder of the inbox."""
     path = folder / "raw" if os.path.lexists(folder / "raw") else folder / "job.json"
@@ -121,10 +130,10 @@ def stem(name: str) -> str:
     return name[: -len(".jsonl")] if name.lower().endswith(".jsonl") else name
 
 
-def final_id(taken: Taken, content_sha256: str | None) -> str:
-    """Give the id of the job; a drop that was never read has the digest of its name where others have that of their content."""
-    sha256 = content_sha256 or hashlib.sha256(taken.name.encode()).hexdigest()
-    return job_id(from_iso(taken.received_at), sha256, stem(taken.name))
+def final_id(name: str, received_at: str, content_sha256: str | None) -> str:
+    """Give the id of a job; a drop that was never read has the digest of its name where others have that of their content."""
+    sha256 = content_sha256 or hashlib.sha256(name.encode()).hexdigest()
+    return job_id(from_iso(received_at), sha256, stem(name))
 
 
 def _is_file(path: Path) -> bool:

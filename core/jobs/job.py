@@ -73,13 +73,16 @@ class Reason(Part, frozen=True):
 
 
 class Job(Record, frozen=True, tag="weaver.job/1"):
-    """job.json: one drop and what validation found. name is the file's own name, lines is null when it was never read."""
+    """job.json: one drop and what validation found. name is the file's own name.
+
+    content_sha256 is the digest of the canonical lines, null when there is none; lines is null when the drop was never read.
+    """
 
     id: str
     name: str
     received_at: str
     bytes: int
-    content_sha256: str
+    content_sha256: str | None
     spec: Spec | None
     source: str
     priority: Priority
