@@ -1,8 +1,8 @@
 """queue/inbox -> queue/{high,normal,low,rejected}: take every drop, validate every line, give each a verdict.
 
 Place in the flow: first after the person or the generator; train_next takes what is queued here. Files written: queue/.building
-(private) and the published job folders. Invariants: nothing that was dropped is lost, or opened before it is final; one large drop
-holds up no small one for more than a slice; killed at any instant the next tick goes on where the last second stopped.
+(private) and the published job folders. Invariants: nothing that was dropped is lost, or opened before it is final; one large
+drop holds up no small one for more than a slice; killed at any instant the next tick goes on where the last second stopped.
 """
 
 from __future__ import annotations

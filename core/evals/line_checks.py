@@ -1,8 +1,8 @@
 """What the lines of a drop are checked against: the model's tokenizer, the graders, the frozen suites.
 
 Place in the flow: watch_inbox and `weaver data check` ask here, so that both give the same verdict; it lies above core/jobs,
-which knows neither skills nor suites. Files read: the tokenizer of the model's base checkpoint, config/suites/. Invariant: no line is
-checked without the real tokenizer and all frozen items; where one is missing or damaged, that is an error and the drop waits.
+which knows neither skills nor suites. Files read: the tokenizer of the model's base checkpoint, config/suites/. Invariant: no
+line is checked without the real tokenizer and all frozen items; where one is missing or damaged, that is an error.
 """
 
 from __future__ import annotations

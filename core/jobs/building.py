@@ -1,8 +1,8 @@
 """One drop between its arrival and its verdict: opened, validated in slices, watched for somebody who still writes into it.
 
 Place in the flow: watch_inbox opens every folder of .building here and brings it forward until job.json is there; core/jobs/
-intake does the reading, core/jobs/verdict the judging. Files written: what those write, in the drop's private folder. Invariant:
-a drop gets its verdict only from content that stood still while it was read.
+intake does the reading, core/jobs/verdict the judging. Files written: what those write, in the drop's private folder.
+Invariant: a drop gets its verdict only from content that stood still while it was read.
 """
 
 from __future__ import annotations
