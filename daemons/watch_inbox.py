@@ -2,17 +2,14 @@
 
 Place in the flow: first after the person or the generator; train_next takes what is queued here. Files written: queue/.building
 (private) and the published job folders. Invariants: nothing that was dropped is lost, or opened before it is final; one large
-drop holds up no small one for more than a slice; killed at any instant the next tick goes on where the last second stopped.
+drop holds up no small one for more than a slice; killed at any instant the next tick goes on where the last second stopped. The
+harness lets no second process of this daemon into a home.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -73,17 +70,14 @@ class WatchInbox:
         if free < floor_gb * 2**30:
             return self._pause(ctx, f"{free / 2**30:.1f} GiB are free, disk.floor_gb is {floor_gb:g}")
         done = _Done()
-        with _alone(ctx.paths.building) as is_alone:
-            if not is_alone:
-                return Report(note="another watch_inbox is at work on this inbox", next_s=ctx.config.weaver.intake.scan_s)
-            try:
-                self._take(ctx, done)
-                self._validate(ctx, done)
-            except OSError as error:
-                self._drops.clear()  # what is in memory may be ahead of what is on the disk
-                if error.errno not in _FULL:
-                    raise
-                return self._pause(ctx, f"{error.strerror}: {error.filename or ctx.paths.queue}")
+        try:
+            self._take(ctx, done)
+            self._validate(ctx, done)
+        except OSError as error:
+            self._drops.clear()  # what is in memory may be ahead of what is on the disk
+            if error.errno not in _FULL:
+                raise
+            return self._pause(ctx, f"{error.strerror}: {error.filename or ctx.paths.queue}")
         return self._report(ctx, done)
 
     def _pause(self, ctx: Context, why: str) -> Report:
@@ -138,7 +132,7 @@ class WatchInbox:
     def _bring_forward(self, ctx: Context, place: Place, folder: Path, until: float, done: _Done) -> None:
         """Give one drop its slice, and publish it when it has its verdict."""
         drop = self._drops.pop(folder.name, None)
-        if drop is None or not drop.is_current:
+        if drop is None:
             drop = open_drop(place, folder)
         if drop is not None and not self._advance(ctx, drop, place, until):
             self._drops[folder.name] = drop
@@ -214,18 +208,3 @@ def _make_folders(paths: Paths) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             continue
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Hold the kernel's lock on the private folder for this tick; False when another process has it."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(fd)

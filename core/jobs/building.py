@@ -49,17 +49,11 @@ class Building:
         self._sidecar, self._model, self._intake = sidecar, model, intake
         self._is_read = False
         self._changed_mono: float | None = None
-        self._stamp = self._cursor_stamp()
 
     @property
     def share_read(self) -> float:
         """Give the part of the drop that was read, 0 to 1."""
         return self._intake.tally.offset / self.taken.bytes if self.taken.bytes else 1.0
-
-    @property
-    def is_current(self) -> bool:
-        """Say whether nobody else brought this drop forward since our last slice (a `--once` beside the daemon)."""
-        return self._stamp == self._cursor_stamp() and not (self.folder / "job.json").exists()
 
     def advance(self, place: Place, until: float) -> bool:
         """Validate until the monotonic time `until`; True when job.json holds the verdict.
@@ -77,7 +71,6 @@ class Building:
                 mono=place.mono,
                 beat=lambda: place.beat(f"validating {self.taken.name!r}, line {self._intake.tally.line}"),
             )
-            self._stamp = self._cursor_stamp()
         if self._is_read:
             self.waits_for = self._changes(place)
             if not self.waits_for and open_for_writing([self.folder / "raw"]):
@@ -97,17 +90,10 @@ class Building:
         if (facts.st_size, facts.st_mtime_ns) != (self.taken.bytes, self.taken.mtime_ns):
             self._intake.start_over()
             self.taken = retaken(self.folder, self.taken, facts)
-            self._changed_mono, self._is_read, self._stamp = place.mono(), False, self._cursor_stamp()
+            self._changed_mono, self._is_read = place.mono(), False
         if self._changed_mono is not None and place.mono() - self._changed_mono < place.config.intake.settle_s:
             return "it was written to after it was taken; it is read again when it stands still"
         return ""
-
-    def _cursor_stamp(self) -> tuple[int, int] | None:
-        try:
-            facts = (self.folder / "cursor.json").stat()
-        except FileNotFoundError:
-            return None
-        return facts.st_ino, facts.st_mtime_ns
 
 
 def open_drop(place: Place, folder: Path) -> Building | None:
