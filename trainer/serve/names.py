@@ -1,4 +1,4 @@
-"""Which checkpoint a name in a request means: never another one than was asked for; for what is not there, a 404 with a list."""
+"""Which checkpoint a name in a request means: never another one than was asked for. What is not there: a 404 with the list."""
 
 from __future__ import annotations
 
