@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,7 +86,7 @@ class InboxHome(TestHome):
     def only_job(self) -> tuple[str, Job]:
         """Give the state and the record of the one job there is."""
         found = [(state, job) for state in STATES for job in self.spool.list(state)]
-        assert len(found) == 1, (found, os.listdir(self.paths.building), self.tick().note)
+        assert len(found) == 1, (found, list(self.paths.building.iterdir()), self.tick().note)
         state, name = found[0]
         return state, read(Job, self.paths.state(state) / name / "job.json")
 

@@ -1,0 +1,331 @@
+"""The spool: every move of the table and nothing else, one winner of every race, nothing overwritten."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import pytest
+
+from core.clock import boot_id
+from core.errors import IllegalMove, NotFound
+from core.files import Ops
+from core.jobs.job import Attempt, Claim, Job, LineCounts, Maker, Reason
+from core.jobs.pause import Pause, clear_paused, paused, set_paused
+from core.jobs.spool import MOVES, Spool
+from core.paths import PRIORITIES, STATES, Paths
+from core.records import encode_pretty
+
+AT = "2026-11-20T21:30:00.000Z"
+JOB = "20261120-213000000-0123abcd-drop"
+
+# CONTRACTS.md section 6, retyped: which moves there are between the state folders.
+TABLE = {
+    *itertools.permutations(PRIORITIES, 2),
+    *((priority, "rejected") for priority in PRIORITIES),
+    *((priority, "processing") for priority in PRIORITIES),
+    ("processing", "completed"), ("processing", "failed"), *(("processing", priority) for priority in PRIORITIES),
+    ("failed", "normal"), ("completed", "normal"), ("rejected", "normal"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    paths = Paths(tmp_path)
+    paths.make()
+    return paths
+
+
+def put(paths: Paths, state: str, job: str = JOB, reason: Reason | None = None, accepted: int = 3) -> Path:
+    folder = paths.state(state) / job
+    folder.mkdir()
+    record = Job(
+        id=job, name="drop.jsonl", received_at=AT, bytes=9, content_sha256="0" * 64, spec="chat_sft_v1", source="person",
+        priority="normal", model="tiny", made_for=None, generator=None, validator=Maker(id="v", version="1"),
+        lines=LineCounts(dropped=accepted, accepted=accepted, rejected=0), tokens=None, reason=reason, duplicate_of=None,
+    )  # fmt: skip
+    (folder / "job.json").write_bytes(encode_pretty(record))
+    (folder / "data.jsonl").write_text("{}\n" * accepted)
+    return folder
+
+
+def claim(job: str = JOB) -> Claim:
+    return Claim(job=job, owner="train_next", pid=1, start_ticks=2, boot_id=boot_id(), at=AT)
+
+
+def end(outcome: str) -> Attempt:
+    event = "returned" if outcome in ("stopped", "skipped") else "finished"
+    return Attempt(at=AT, event=event, by="train_next", outcome=outcome)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def every_verb(spool: Spool) -> dict[str, object]:
+    return {
+        **{f"promote {to}": (lambda to=to: spool.promote(JOB, to)) for to in PRIORITIES},
+        "remove": lambda: spool.remove(JOB, "person", AT),
+        "expire": lambda: spool.expire(JOB, "train_next", AT, "superseded"),
+        "claim": lambda: spool.claim(JOB, claim()),
+        "complete": lambda: spool.complete(JOB, end("completed")),
+        "return": lambda: spool.return_to_queue(JOB, end("stopped")),
+        "skip": lambda: spool.skip(JOB, end("skipped")),
+        "fail": lambda: spool.fail(JOB, end("failed")),
+        "retry": lambda: spool.retry(JOB),
+    }
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("verb", sorted(every_verb(Spool(Paths(Path("/nowhere"))))))
+def test_every_verb_in_every_state_makes_a_move_of_the_table_or_none(paths: Paths, state: str, verb: str) -> None:
+    spool = Spool(paths)
+    put(paths, state, reason=Reason(code="duplicate", message="again") if state == "rejected" else None)
+    before = sorted(names(paths.state(state) / JOB))
+    try:
+        every_verb(spool)[verb]()  # type: ignore[operator]
+    except IllegalMove:
+        assert spool.find(JOB) == state
+        assert sorted(names(paths.state(state) / JOB)) == before
+        assert state not in MOVES[verb.split()[0]][0] or verb == f"promote {state}"
+    else:
+        assert (state, spool.find(JOB)) in TABLE
+        assert state in MOVES[verb.split()[0]][0]
+    assert sum(JOB in spool.list(other) for other in STATES) == 1
+
+
+def test_table_of_the_code_is_the_table_of_the_contract() -> None:
+    made = {
+        (source, target)
+        for verb, (sources, targets) in MOVES.items()
+        for source in sources
+        for target in targets
+        if source != target and verb != "publish"
+    }
+    assert made == TABLE
+
+
+def test_only_a_duplicate_leaves_rejected(paths: Paths) -> None:
+    put(paths, "rejected", reason=Reason(code="not_json", message="no"))
+    with pytest.raises(IllegalMove, match="not_json"):
+        Spool(paths).retry(JOB)
+
+
+def test_publish_never_takes_a_name_that_any_state_has(paths: Paths) -> None:
+    put(paths, "completed")
+    building = paths.building / "x"
+    building.mkdir()
+    with pytest.raises(Exception, match="already exists"):
+        Spool(paths).publish(building, JOB, "normal")
+    assert building.is_dir()
+
+
+def test_oldest_prefers_priority_then_age(paths: Paths) -> None:
+    spool = Spool(paths)
+    assert spool.oldest() is None
+    for state, job in [("low", "a"), ("normal", "c"), ("normal", "b"), ("high", "z"), ("processing", "0")]:
+        put(paths, state, job)
+    taken = []
+    while (job := spool.oldest()) is not None:
+        taken.append(job)
+        spool.claim(job, claim(job))
+    assert taken == ["z", "b", "c", "a"]
+
+
+def test_list_ignores_what_is_no_job(paths: Paths) -> None:
+    put(paths, "normal", "b")
+    put(paths, "normal", "a")
+    (paths.state("normal") / ".hidden").mkdir()
+    (paths.state("normal") / "a-file").write_text("")
+    (paths.state("normal") / "link").symlink_to(paths.home)
+    assert Spool(paths).list("normal") == ["a", "b"]
+
+
+def test_returned_job_finds_its_promoted_priority_and_its_place_again(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "low")
+    spool.promote(JOB, "high")
+    folder = spool.claim(JOB, claim())
+    for name in ("run.json", "order.json", "result.json", "plan.json", "progress.json"):
+        (folder / name).write_text(name)
+    folder = spool.return_to_queue(JOB, end("stopped"))
+    assert folder == paths.state("high") / JOB
+    there = set(names(folder))
+    assert {"plan.json", "progress.json", "data.jsonl"} <= there, "the cursor is kept"
+    assert {"run-1.json", "order-1.json", "result-1.json"} <= there
+    assert not {"run.json", "order.json", "result.json"} & there, "a new claim must not start with the old request"
+    assert (folder / "result-1.json").read_text() == "result.json"
+    attempts = [(attempt.event, attempt.outcome) for attempt in spool.read_attempts(JOB)]
+    assert attempts == [("claimed", None), ("returned", "stopped")]
+
+
+def test_second_attempt_keeps_the_results_of_the_first(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "normal")
+    for number in (1, 2):
+        folder = spool.claim(JOB, claim())
+        (folder / "result.json").write_text(str(number))
+        spool.return_to_queue(JOB, end("stopped"))
+    folder = spool.folder(JOB)
+    assert [(folder / f"result-{number}.json").read_text() for number in (1, 2)] == ["1", "2"]
+
+
+def test_skipped_job_goes_to_low(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "high")
+    spool.claim(JOB, claim())
+    assert spool.skip(JOB, end("skipped")) == paths.state("low") / JOB
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_retry_keeps_the_cursor_unless_fresh(paths: Paths, fresh: bool) -> None:
+    spool = Spool(paths)
+    put(paths, "normal")
+    folder = spool.claim(JOB, claim())
+    for name in ("plan.json", "progress.json", "result.json"):
+        (folder / name).write_text("")
+    spool.fail(JOB, end("failed"))
+    there = set(names(spool.retry(JOB, fresh=fresh)))
+    assert "result.json" not in there, "it would end the next run before it begins"
+    assert ({"plan.json", "progress.json"} <= there) is not fresh
+    assert ({"plan-1.json", "progress-1.json"} <= there) is fresh
+
+
+def test_adoption_keeps_the_origin(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "high")
+    spool.claim(JOB, claim())
+    spool.adopt(JOB, claim(), "its owner died")
+    found = spool.claim_of(JOB)
+    assert found is not None and found.origin == "high"
+    assert spool.return_to_queue(JOB, end("stopped")).parent.name == "high"
+
+
+def test_claim_cut_short_before_its_record_returns_by_the_received_priority(paths: Paths) -> None:
+    put(paths, "processing")
+    spool = Spool(paths)
+    assert spool.claim_of(JOB) is None
+    assert spool.return_to_queue(JOB, end("stopped")) == paths.state("normal") / JOB
+
+
+class StopAt(Ops):
+    """System calls of which the k-th rename is the last thing that happens."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._left = at
+
+    def rename_new(self, source: Path, target: Path) -> None:
+        if self._left == 0:
+            raise KeyboardInterrupt
+        self._left -= 1
+        super().rename_new(source, target)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_return_killed_between_its_renames_is_finished_by_the_same_call(paths: Paths, at: int) -> None:
+    put(paths, "high")
+    folder = Spool(paths).claim(JOB, claim())
+    for name in ("run.json", "order.json", "result.json"):
+        (folder / name).write_text(name)
+    with pytest.raises(KeyboardInterrupt):
+        Spool(paths, StopAt(at)).return_to_queue(JOB, end("stopped"))
+    spool = Spool(paths)
+    assert spool.find(JOB) == "processing"
+    folder = spool.return_to_queue(JOB, end("stopped"))
+    assert folder.parent.name == "high"
+    assert {"run-1.json", "order-1.json", "result-1.json"} <= set(names(folder))
+    assert [attempt.event for attempt in spool.read_attempts(JOB)] == ["claimed", "returned"], "noted once"
+
+
+def test_many_claimers_and_removers_of_one_job_have_one_winner(paths: Paths) -> None:
+    for round_number in range(20):
+        job = f"job-{round_number:02}"
+        put(paths, "normal", job)
+        won: list[str] = []
+        start = threading.Barrier(4)
+
+        def act(verb: str, job: str = job, won: list[str] = won, start: threading.Barrier = start) -> None:
+            spool = Spool(paths)
+            start.wait()
+            try:
+                spool.claim(job, claim(job)) if verb == "claim" else spool.remove(job, "person", AT)
+                won.append(verb)
+            except (IllegalMove, NotFound):
+                return
+
+        threads = [threading.Thread(target=act, args=(verb,)) for verb in ("claim", "remove") * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1, won
+        state = Spool(paths).find(job)
+        assert state == {"claim": "processing", "remove": "rejected"}[won[0]]
+        assert (state == "rejected") == (Spool(paths).reason(job) is not None)
+
+
+def test_reason_names_removed_and_expired(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "normal", "a")
+    put(paths, "low", "b")
+    put(paths, "normal", "c")
+    spool.remove("a", "anna", AT, "not this one")
+    spool.expire("b", "train_next", AT, "made for an older checkpoint")
+    assert spool.reason("a") == Reason(code="removed", message="not this one")
+    assert spool.reason("b") == Reason(code="expired", message="made for an older checkpoint")
+    assert spool.reason("c") is None
+
+
+def test_reason_of_a_removal_cut_short_says_so(paths: Paths) -> None:
+    put(paths, "rejected")
+    reason = Spool(paths).reason(JOB)
+    assert reason is not None and reason.code == "removed" and "died" in reason.message
+
+
+def test_counts_know_drops_and_ignore_sidecars_and_hidden_files(paths: Paths) -> None:
+    put(paths, "high")
+    for name in ("a.jsonl", "a.jsonl.meta.json", ".b.jsonl", "high/c.jsonl", "low/d.jsonl"):
+        (paths.inbox / name).write_text("")
+    counts = Spool(paths).counts()
+    assert (counts["inbox"], counts["high"], counts["normal"]) == (3, 1, 0)
+    (paths.building / "20261120-213000000-00000000-x").mkdir()
+    assert Spool(paths).undecided() == 4
+
+
+def test_pending_examples_counts_accepted_lines_that_are_queued(paths: Paths) -> None:
+    for number, state in enumerate(("high", "normal", "low", "processing", "completed", "rejected")):
+        put(paths, state, f"job-{number}", accepted=10**number)
+    assert Spool(paths).pending_examples() == 111
+
+
+def test_a_thousand_jobs_are_all_counted(paths: Paths) -> None:
+    for number in range(1000):
+        put(paths, "low", f"job-{number:04}", accepted=2)
+    assert Spool(paths).pending_examples() == 2000
+    assert len(Spool(paths).list("low")) == 1000
+
+
+@pytest.mark.parametrize("name", ["nothing", "../high", "", "UPPER", "a/b", "a" * 200])
+def test_unknown_or_impossible_job_is_not_found(paths: Paths, name: str) -> None:
+    with pytest.raises(NotFound):
+        Spool(paths).find(name)
+
+
+def test_missing_state_folder_is_made_again(paths: Paths) -> None:
+    put(paths, "normal")
+    paths.state("processing").rmdir()
+    assert Spool(paths).list("processing") == []
+    Spool(paths).claim(JOB, claim())
+    assert Spool(paths).find(JOB) == "processing"
+
+
+def test_pause_survives_and_is_cleared_once(paths: Paths) -> None:
+    assert paused(paths) is None
+    pause = Pause(verb="pause", by="anna", at=AT)
+    set_paused(paths, pause)
+    assert paused(paths) == pause
+    assert clear_paused(paths) is True
+    assert clear_paused(paths) is False
+    assert paused(paths) is None
