@@ -6,7 +6,6 @@ and the Weaver itself import neither Typer nor Rich, so that the one answers at 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -24,13 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         code = _run(arguments)
-        sys.stdout.flush()
     except WeaverError as error:
         print_message(f"weaver: {plain(str(error))}")
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our output has left, as `weaver logs | head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:

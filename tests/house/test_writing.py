@@ -25,7 +25,7 @@ WRITERS = {
     "trainer/tiny/tokenizer.py": (".staging/", "transformers writes the tokenizer into the folder it is given"),
     "trainer/weights.py": (".staging/", "writes a checkpoint there; seal and move publish it"),
     "trainer/engine.py": ("outside of the home", "the HF Trainer insists on a folder; its saving is off"),
-    "weaver/__main__.py": ("outside of the home", "/dev/null takes the place of a closed pipe"),
+    "weaver/cli/output.py": ("outside of the home", "/dev/null takes the place of a closed pipe"),
     "weaver/outputs.py": ("logs/", "cuts <program>.out in place: the program holds it open"),
     "weaver/web/upload.py": (".upload-", "receives into a dot-name of the inbox; the move to its name publishes it"),
 }

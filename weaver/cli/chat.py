@@ -18,7 +18,7 @@ from core.hosts import get_service_url
 from core.http.oracle import Oracle
 from core.keys import read_key
 from core.paths import Paths
-from weaver.cli.output import plain, print_message
+from weaver.cli.output import plain, print_data, print_message
 
 MOST_TOKENS = 512
 _END = b"[DONE]"
@@ -101,14 +101,12 @@ def _turn(oracle: Oracle, model: str, messages: list[Message]) -> str:
                 raise Unavailable(service="the oracle", url=oracle.client.url, detail=plain(chunk.error.message))
             for choice in chunk.choices:
                 parts.append(choice.delta.content or "")
-                sys.stdout.write(plain(parts[-1], keep_newlines=True))
-                sys.stdout.flush()
+                print_data(plain(parts[-1], keep_newlines=True), end="")
     except RemoteRefused as error:
         if error.facts["status"] == 404:
             raise _unknown(oracle, model) from error
         raise
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    print_data("")
     return "".join(parts)
 
 

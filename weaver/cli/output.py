@@ -70,10 +70,14 @@ def paint(text: str, colour: str | None, colours: bool) -> str:
     return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if colours and colour else text
 
 
-def print_data(text: str) -> None:
-    """Print a line of data to stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def print_data(text: str, end: str = "\n") -> None:
+    """Print data to stdout. Ends the program quietly when whoever reads it has left, as `weaver logs | head` does."""
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        raise SystemExit(0) from None
 
 
 def print_message(text: str) -> None:

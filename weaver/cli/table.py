@@ -62,10 +62,8 @@ def _table(rows: list[DaemonStatus], room: int, colours: bool) -> list[str]:
         return []
     shown = rows
     if len(rows) > room:
-        ill = [row for row in rows if row.state is not State.RUNNING]
-        well = [row for row in rows if row.state is State.RUNNING]
-        keep = max(0, room - 1 - len(ill))
-        shown = [row for row in rows if row in ill or row in well[:keep]][: max(0, room - 1)]
+        worst_first = sorted(range(len(rows)), key=lambda at: rows[at].state is State.RUNNING)
+        shown = [rows[at] for at in sorted(worst_first[: max(0, room - 1)])]
     left_out = len(rows) - len(shown)
     out = [paint(_HEADER, "dim", colours), *(_row(row, colours) for row in shown)]
     return out + ([f"... and {left_out} more: weaver status --json"] if left_out else [])
