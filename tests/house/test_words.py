@@ -11,7 +11,9 @@ from tests.house.tree import text_of, tracked
 
 LATER = re.compile(r"\b(TODO|FIXME|XXX|HACK|placeholder|not implemented|NotImplemented(Error)?|coming soon)\b", re.IGNORECASE)
 MACHINE = re.compile(r"(?<![\w.$}~])/(?:work|home|root|opt|Users|mnt|srv)/\w")
-PACKAGE_HOST = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|pypi/simple|anaconda|conda-forge|--(?:extra-)?index-url")
+PACKAGE_HOST = re.compile(
+    r"pypi\.org|pythonhosted|download\.pytorch|pypi/simple|anaconda|conda-forge|--(?:extra-)?index-url[ =]\S*//"
+)
 OTHERS_TEXT = ("tests/data/", "config/suites/", "LICENSE", "tests/house/test_words.py")
 
 
