@@ -23,12 +23,11 @@ from core.keys import make_keys, read_key
 from core.paths import Paths
 from core.records import encode_pretty
 from tests.core.checkpoints.checkpoint_builder import make_record
+from tests.fakes import make_home
 from trainer.serve.app import Oracle, build, server_of
 from trainer.serve.handlers import LOAD_WAIT_S
 from trainer.tiny.model import build as build_tiny
 
-HOSTS = """{"schema": "weaver.hosts/1", "hosts": {"local": {"address": "127.0.0.1", "roles": ["trainer", "inference", "hub"],
- "services": {"web": {"port": 0}, "inference": {"port": 0}}, "models_dir": "models", "ssh": null}}}"""
 STEPS = (0, 10, 20, 30, 40)
 
 
@@ -56,13 +55,10 @@ def _make_talkative(path: Path) -> None:
     save_file(strong, path, metadata={"format": "pt"})
 
 
-def make_home(home: Path) -> Paths:
+def oracle_home(home: Path) -> Paths:
     """Make a home with five checkpoints of `tiny` and one of `other`, each with weights of its own."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    paths = Paths(home)
-    paths.config.mkdir(parents=True)
-    (paths.config / "hosts.json").write_text(HOSTS)
-    paths.make()
+    paths = make_home(home)
     make_keys(paths)
     for step in STEPS:
         add_checkpoint(paths, "tiny", step, seed=step)
