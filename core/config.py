@@ -18,6 +18,9 @@ import yaml
 from core.errors import InvalidConfig
 from core.paths import Paths
 
+# libyaml's loader is ten times faster, which `weaver status` needs; both are safe and read the same language.
+_SAFE: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
@@ -214,7 +217,7 @@ def _check_models(config: WeaverConfig, paths: Paths) -> None:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -230,7 +233,7 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
     found: list[tuple[list[str], Any]] = []
     for name in sorted(environ):
         if name.startswith("WEAVER__"):
-            found.append((name[len("WEAVER__") :].lower().split("__"), yaml.safe_load(environ[name])))
+            found.append((name[len("WEAVER__") :].lower().split("__"), yaml.load(environ[name], Loader=_SAFE)))
     return found
 
 

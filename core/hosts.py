@@ -6,12 +6,11 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
-
 from core.errors import InvalidConfig, NotFound
 from core.paths import Paths
 from core.records import Part, Record, decode_strict
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("trainer", "inference", "hub", "storage")
 
 
@@ -68,12 +67,12 @@ def this_host(hosts: Hosts, environ: Mapping[str, str]) -> str:
         return named
     if socket.gethostname() in hosts.hosts:
         return socket.gethostname()
-    mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries} | {
-        "127.0.0.1",
-        "::1",
-        "localhost",
-    }
-    found = [name for name, host in hosts.hosts.items() if host.address in mine]
+    found = [name for name, host in hosts.hosts.items() if host.address in LOOPBACK]
+    if len(found) < len(hosts.hosts):
+        import psutil  # not for the shipped file: light programs and `weaver status` do without it
+
+        mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+        found = [name for name, host in hosts.hosts.items() if host.address in mine | LOOPBACK]
     if len(found) != 1:
         what = "no host" if not found else f"several hosts ({', '.join(found)})"
         raise InvalidConfig(path="hosts.json", detail=f"{what} of {known} is this machine; set WEAVER_HOST")

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from core.checkpoints.ranking import Ranked, Ranking
+from core.checkpoints.places import Ranked, Ranking
 from core.checkpoints.served import changes, read_deployments, read_serving
 from core.clock import Clock, from_iso, iso
 from core.config import Config
 from core.config import load as load_config
 from core.errors import InvalidData, NotFound, WeaverError
-from core.evals.curriculum import Curriculum, nothing_to_learn
+from core.evals.standing import Curriculum, nothing_to_learn
 from core.gpu import read_gpus
 from core.hosts import Endpoint, Hosts, describe, load_hosts, service_host, this_host, wanted_port
 from core.jobs.job import Job
@@ -124,10 +124,12 @@ def _queue(paths: Paths) -> QueueStatus:
 
 
 def _training(paths: Paths, trainer: Seen) -> TrainingStatus | None:
-    """Describe the claimed job. A trainer that is not there or silent is said so: its last speed is no news."""
-    spool = Spool(paths)
-    for job in reversed(spool.list("processing")):
-        folder = paths.state("processing") / job
+    """Describe the job that trains: the one without a result; those that wait for a checkpoint come after it.
+
+    A trainer that is not there or silent is said so: its last speed is no news.
+    """
+    claimed = [paths.state("processing") / job for job in Spool(paths).list("processing")]
+    for folder in sorted(claimed, key=lambda folder: (folder / "result.json").exists()):
         progress = _view(Progress, folder / "progress.json")
         record = _view(Job, folder / "job.json") if progress is None else None
         if progress is None and record is None:
@@ -137,7 +139,7 @@ def _training(paths: Paths, trainer: Seen) -> TrainingStatus | None:
             pid=trainer.pid,
             phase=trainer.beat.phase if at_work and trainer.beat else ("silent" if trainer.alive else "no trainer"),
             model=progress.model if progress else (record.model if record else ""),
-            job=job,
+            job=folder.name,
             step=progress.step if progress else None,
             total_steps=progress.total_steps if progress else None,
             loss=progress.loss if progress else None,

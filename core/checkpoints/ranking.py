@@ -11,37 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.places import Ranked as Ranked
+from core.checkpoints.places import Ranking as Ranking
 from core.evals.score import Score, latest_by_suite, pair
 from core.evals.statistics import paired_interval
 from core.names import checkpoint_step
-from core.records import Part, Record
 
 SPEED = 1.0
 """The speed term of the composite: one constant per engine and host, so that it never orders checkpoints of one model."""
-
-
-class Ranked(Part, frozen=True):
-    """One place. accuracy: right answers / questions of the suites wanted now, those not asked counted as wrong.
-
-    low and high: the 95 % interval of the difference to the first, on the questions both were asked (0 and 0 for the first).
-    composite: 0.4 / (1 + loss) + 0.4 accuracy + 0.2 speed; null without a loss. The loss is that of the golden answers where
-    every checkpoint was asked for it, else the training loss. eligible: it may be tested for deployment.
-    """
-
-    place: int
-    checkpoint: str
-    accuracy: float
-    low: float
-    high: float
-    composite: float | None
-    eligible: bool
-    reasons: list[str]
-
-
-class Ranking(Record, frozen=True, tag="weaver.ranking/1"):
-    """status/ranking.json."""
-
-    models: dict[str, list[Ranked]]
 
 
 @dataclass(frozen=True, slots=True)

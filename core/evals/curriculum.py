@@ -16,49 +16,17 @@ from dataclasses import dataclass, field
 from core.config import SkillConfig
 from core.errors import InvalidConfig
 from core.evals.score import Score
+from core.evals.standing import Curriculum as Curriculum
+from core.evals.standing import Evaluation, LevelProgress, is_finished
+from core.evals.standing import SkillProgress as SkillProgress
+from core.evals.standing import nothing_to_learn as nothing_to_learn
 from core.evals.statistics import Verdict, compare
 from core.evals.suite import suite_name
-from core.records import Part, Record
 from core.skills import registry
 
 PASS_BOUND = 0.80
 PASSES_NEEDED = 3
 _SHOWN = 5
-
-
-class Evaluation(Part, frozen=True):
-    """One evaluation of a level. low: Wilson's 95 % lower bound."""
-
-    checkpoint: str
-    n: int
-    correct: int
-    low: float
-
-
-class LevelProgress(Part, frozen=True):
-    """passes: passing evaluations in a row up to the last one. mastered_at: end of the mastering evaluation, or null."""
-
-    level: int
-    passes: int
-    mastered_at: str | None
-    last: tuple[Evaluation, ...]
-
-
-class SkillProgress(Part, frozen=True):
-    """mastered_level 0: none yet. training_level: the one to train on, never above the target."""
-
-    training_level: int
-    mastered_level: int
-    target_level: int
-    levels: tuple[LevelProgress, ...]
-
-
-class Curriculum(Record, frozen=True, tag="weaver.curriculum/1"):
-    """status/curriculum.json. Only enabled skills are in it; active_skill is null when nothing is left to learn."""
-
-    model: str
-    active_skill: str | None
-    skills: dict[str, SkillProgress]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,21 +162,12 @@ def _after(levels: list[_Level], mastered: int, sitting: Mapping[int, _Sat], eff
 
 def _active(progress: Mapping[str, SkillProgress], skills: Mapping[str, SkillConfig]) -> str | None:
     """Give the unfinished skill with the highest priority, then the smallest mastered share of its target, then by name."""
-    unfinished = [name for name, skill in progress.items() if not _is_finished(skill)]
+    unfinished = [name for name, skill in progress.items() if not is_finished(skill)]
     return min(
         unfinished,
         key=lambda name: (-skills[name].priority, progress[name].mastered_level / progress[name].target_level, name),
         default=None,
     )
-
-
-def _is_finished(skill: SkillProgress) -> bool:
-    return skill.mastered_level >= skill.target_level
-
-
-def nothing_to_learn(state: Curriculum) -> bool:
-    """Say whether every enabled skill has mastered its target level; generation rests then."""
-    return all(_is_finished(skill) for skill in state.skills.values())
 
 
 def suites_wanted(state: Curriculum) -> list[str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints.deployment import Deployment
-from core.checkpoints.ranking import Ranked, Ranking
+from core.checkpoints.places import Ranked, Ranking
 from core.checkpoints.served import Serving, append_deployment, write_serving
 from core.clock import SystemClock, iso
 from core.errors import CorruptRecord, InvalidConfig
-from core.evals.curriculum import Curriculum, LevelProgress, SkillProgress
+from core.evals.standing import Curriculum, LevelProgress, SkillProgress
 from core.files import replace_quick
 from core.hosts import Endpoint
 from core.jobs.pause import Pause, set_paused
@@ -199,6 +199,15 @@ def test_running_job_is_shown_with_the_trainer_that_is_alive(paths: Paths) -> No
     assert training is not None
     assert (training.pid, training.phase, training.job) == (os.getpid(), "train", job)
     assert (training.step, training.total_steps, training.loss, training.tokens_per_s) == (30, 40, 0.5, 2000.0)
+
+
+def test_job_that_only_waits_for_a_checkpoint_is_not_the_one_in_training(paths: Paths) -> None:
+    jobs = [put_job(paths, "processing", number=number) for number in range(3)]
+    for job in (jobs[0], jobs[2]):
+        (paths.state("processing") / job / "result.json").touch()
+    training = look(paths).status.training
+    assert training is not None
+    assert training.job == jobs[1]
 
 
 def test_dead_trainer_is_not_training_whatever_its_last_progress_said(paths: Paths) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from core.checkpoints.ledger import Ledger
-from core.checkpoints.ranking import Ranking
+from core.checkpoints.places import Ranking
 from core.checkpoints.served import read_deployments, served
 from core.errors import InvalidData, NotFound, UsageError
 from core.evals.score import Score

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.checkpoints.ranking import Ranked
+from core.checkpoints.places import Ranked
 from core.clock import SystemClock
 from core.overview import Overview, SkillLine, collect
 from core.paths import Paths
