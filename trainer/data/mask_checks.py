@@ -38,7 +38,7 @@ class MaskReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class _Placed:
     """One example inside a feature, with the row that it was made from."""
 
     ids: list[int]
@@ -63,11 +63,11 @@ class MaskChecks:
         for feature in sample:
             self.row_has_both(feature)
             self.no_region_crosses(feature)
-            placed = self.placed(feature)
+            placed = self._placed(feature)
             for example in placed:
+                self.nothing_before_the_first_turn(example)
                 self.regions_are_turns(example)
                 self.regions_read_as_turns(example)
-                self.nothing_before_the_first_turn(example)
             examples += len(placed)
             tokens += len(feature["labels"])
             trained += sum(label != IGNORED for label in feature["labels"])
@@ -81,7 +81,7 @@ class MaskChecks:
         if not 0 < trained < len(feature["labels"]):
             self._fail(1, feature, f"{trained} of {len(feature['labels'])} tokens are trained; expected some, not all")
 
-    def regions_are_turns(self, example: Placed) -> None:
+    def regions_are_turns(self, example: _Placed) -> None:
         """Check 2: as many trained regions as turns, and the turns of the line are its assistant messages with weight."""
         regions, row = trained_regions(example.labels), example.row
         if len(regions) != len(row.turns):
@@ -92,7 +92,7 @@ class MaskChecks:
         if claimed != expected:
             self._fail(2, _feature(example), f"messages {claimed} of the line are trained; expected {expected}")
 
-    def regions_read_as_turns(self, example: Placed) -> None:
+    def regions_read_as_turns(self, example: _Placed) -> None:
         """Check 3: each region stands at its turn's place and decodes to its text."""
         for (start, end), turn in zip(trained_regions(example.labels), example.row.turns, strict=False):
             text = decode_ids(self._tokenizer, example.labels[start:end])
@@ -112,7 +112,7 @@ class MaskChecks:
             if len(set(feature["line"][start:end])) != 1:
                 self._fail(4, feature, f"the example at tokens {start} to {end} holds several lines")
 
-    def nothing_before_the_first_turn(self, example: Placed) -> None:
+    def nothing_before_the_first_turn(self, example: _Placed) -> None:
         """Check 5, in the example: no label before the first turn."""
         first = example.row.turns[0].start
         early = next((at for at in range(first) if example.labels[at] != IGNORED), None)
@@ -131,7 +131,7 @@ class MaskChecks:
             worst = next((at for at, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), 0)
             self._fail(5, features[worst], "after collation other tokens are trained than before: padding or shifted labels")
 
-    def placed(self, feature: Feature) -> list[Placed]:
+    def _placed(self, feature: Feature) -> list[_Placed]:
         """Find the row of every example in a feature, by its line number and tokens."""
         placed = []
         lengths = feature.get("seq_lengths", [len(feature["input_ids"])])
@@ -140,7 +140,7 @@ class MaskChecks:
             row = next((row for row in self._rows.get(number, []) if row.ids == ids), None)
             if row is None:
                 self._fail(4, feature, f"tokens {start} to {end} are no example of line {number}")
-            placed.append(Placed(ids, feature["labels"][start:end], row))
+            placed.append(_Placed(ids, feature["labels"][start:end], row))
         return placed
 
     def _fail(self, check: int, feature: Feature, detail: str) -> NoReturn:
@@ -149,7 +149,7 @@ class MaskChecks:
         raise MaskCheckFailed(check=check, line=feature["line"][0], detail=detail, view=view[:SHOWN_CHARACTERS])
 
 
-def _feature(example: Placed) -> Feature:
+def _feature(example: _Placed) -> Feature:
     return {"input_ids": example.ids, "labels": example.labels, "line": [example.row.line]}
 
 

@@ -101,9 +101,11 @@ def test_prompt_ends_where_the_answer_begins() -> None:
 
 
 def test_weight_does_not_reach_the_template() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}{{ m.weight }}{{ m.content }}{% endfor %}"
     plain = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     weighted = [plain[0], {**plain[1], "weight": 0}]
-    assert encode_chat(TOKENIZER, weighted, None, prompt=False) == encode_chat(TOKENIZER, plain, None, prompt=False)
+    assert encode_chat(tokenizer, weighted, None, prompt=False) == encode_chat(tokenizer, plain, None, prompt=False)
 
 
 def test_arguments_as_text_and_as_object_are_the_same_ids() -> None:

@@ -76,7 +76,7 @@ def test_row_with_every_token_trained_fails_check_1() -> None:
 
 
 def test_turn_of_weight_zero_that_is_trained_fails_check_2() -> None:
-    lines = [talk("a", "b", "c", "d", weights=(0, 1))]
+    lines = [talk("a", "b", "c", "d", weights=(1, 0))]
     trained = features_of([talk("a", "b", "c", "d")])[0]["labels"]
 
     def mutate(features: list[Feature]) -> None:
@@ -105,7 +105,7 @@ def test_rows_made_from_other_weights_than_the_line_fail_check_2() -> None:
 
 def test_labels_shifted_by_one_fail_check_3() -> None:
     def mutate(features: list[Feature]) -> None:
-        features[2]["labels"] = [*features[2]["labels"][1:], IGNORED]
+        features[2]["labels"] = [IGNORED, *features[2]["labels"][:-1]]
 
     assert "line 3" in failing(3, binary_lines(3), mutate)
 
@@ -193,15 +193,13 @@ def test_collation_that_drops_labels_fails_check_5() -> None:
     assert "line 1" in failing(5, binary_lines(2), lambda features: None, forgets)  # type: ignore[arg-type]
 
 
-def test_label_before_the_first_turn_fails_check_5_by_itself() -> None:
-    lines = binary_lines(1)
-    checks = MaskChecks(lines, rows_of(lines), TOKENIZER)
-    (feature,) = features_of(lines)
-    feature["labels"][3] = feature["input_ids"][3]
-    (example,) = checks.placed(feature)
-    with pytest.raises(MaskCheckFailed, match="token 3 is trained; the first turn begins at 19") as caught:
-        checks.nothing_before_the_first_turn(example)
-    assert caught.value.check == 5
+def test_label_before_the_first_turn_fails_check_5() -> None:
+    def mutate(features: list[Feature]) -> None:
+        features[0]["labels"][3] = features[0]["input_ids"][3]
+
+    message = failing(5, binary_lines(1), mutate)
+    assert "token 3 is trained; the first turn begins at 19" in message
+    assert "user\n[[" in message
 
 
 def test_fault_far_behind_the_first_rows_is_found_in_the_sample() -> None:
