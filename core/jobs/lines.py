@@ -40,23 +40,21 @@ def read_lines(file: BinaryIO, offset: int, number: int, longest: int, beat: Cal
     """
     file.seek(offset)
     while data := file.readline(longest + 2):
-        size, ended = len(data), data.endswith(b"\n")
-        while not ended and len(data) == longest + 2:
+        size, is_ended, more = len(data), data.endswith(b"\n"), data
+        while more and not is_ended and len(data) == longest + 2:
             more = file.readline(_CHUNK)
-            size += len(more)
+            size, is_ended = size + len(more), more.endswith(b"\n")
             beat()
-            if ended := not more or more.endswith(b"\n"):
-                break
-        yield _line(data, offset, number, size, longest)
+        yield _line(data, offset, number, size, is_ended, longest)
         offset, number = offset + size, number + 1
 
 
-def _line(data: bytes, offset: int, number: int, size: int, longest: int) -> RawLine:
+def _line(data: bytes, offset: int, number: int, size: int, is_ended: bool, longest: int) -> RawLine:
     if len(data) == size:
         data = data.removesuffix(b"\n").removesuffix(b"\r")
         length = len(data)
     else:
-        length = size
+        length = size - is_ended
     if offset == 0:
         data = data.removeprefix(_MARK)
     return RawLine(number=number, offset=offset, length=length, end=offset + size, data=data[:longest])
