@@ -48,11 +48,10 @@ def inbox(tmp_path: Path) -> Inbox:
 @pytest.fixture
 def writer(inbox: Inbox) -> Iterator[subprocess.Popen[bytes]]:
     """Give another process that holds open.jsonl open for writing until its input ends."""
-    program = (
-        f"import sys; file = open({str(inbox.folder / 'open.jsonl')!r}, 'w'); file.write('x'); file.flush(); sys.stdin.read()"
-    )
+    path = inbox.folder / "open.jsonl"
+    program = f"import sys; file = open({str(path)!r}, 'w'); file.write('x'); file.flush(); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        wait_for("the writer has written", lambda: (inbox.folder / "open.jsonl").exists() and os.path.getsize(inbox.folder / "open.jsonl"))  # fmt: skip
+        wait_for("the writer has written", lambda: path.exists() and path.stat().st_size)
         yield process
 
 
