@@ -21,11 +21,15 @@ MOST_LOGITS = 1 << 26
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
+class NotFinite(InvalidData):
+    """{where}: the model's logits are not finite numbers; its weights have diverged."""
+
+
 def score_continuations(model: Any, pairs: Sequence[Pair], pad_id: int) -> list[list[float]]:
     """Give, for each (prompt_ids, continuation_ids), the log-probability of every continuation token, in nats.
 
     Each token is scored after the prompt and the continuation before it. The model must be in evaluation mode. Raises
-    InvalidData for an empty prompt or continuation and for numbers that are not finite.
+    InvalidData for an empty prompt or continuation, NotFinite for numbers that are not finite.
     """
     for prompt, continuation in pairs:
         if not prompt or not continuation:
@@ -63,7 +67,7 @@ def _forward(model: Any, pairs: Sequence[Pair], pad_id: int) -> list[list[float]
     total = logits.logsumexp(-1)
     chosen = logits[:, :-1].gather(2, ids[:, first + 1 :, None])[:, :, 0] - total[:, :-1]
     if not bool(total.isfinite().all()):
-        raise InvalidData(where="score", detail="the model's logits are not finite numbers")
+        raise NotFinite(where="score")
     return [
         values[len(prompt) - 1 - first : len(prompt) - 1 - first + len(continuation)]
         for values, (prompt, continuation) in zip(chosen.tolist(), pairs, strict=True)
