@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from core.checkpoints.champion import Champion
 from core.checkpoints.ledger import Ledger, verify
 from core.errors import ManifestMismatch, RemoteRefused, Unavailable
 from core.http.oracle import BatchAnswer, BatchAnswers, ModelInfo, ModelRow, Oracle, ScoreAnswer, ScoreAnswers, Served
 from core.names import checkpoint_step
 from core.paths import Paths
+from core.records import encode_pretty
+from tests.core.checkpoints.checkpoint_builder import logprob_of
 from tests.core.checkpoints.score_builder import committed_suites
 
 ANSWERS = {item.prompt: (name, place, item.answer) for name, suite in committed_suites().items()
@@ -20,7 +23,9 @@ class FakeOracle(Oracle):
     """Serves the checkpoints of a home.
 
     wrong[checkpoint][suite]: how many of the first items it gets wrong (all, if not said). logprob[checkpoint]: what each
-    token of its continuations gets. Set is_away for no answer at all, swaps to serve other weights under a name.
+    token of its continuations gets, if it is not what its fingerprint says. is_away: no answer at all; away_after: none after
+    so many more calls. swaps: other weights are served under a name. on_alias: what happens when a
+    checkpoint gets the alias. Like the real one it keeps champion.json.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -29,6 +34,8 @@ class FakeOracle(Oracle):
         self.paths = paths
         self.wrong: dict[str, dict[str, int]] = {}
         self.logprob: dict[str, float] = {}
+        self.away_after: int | None = None
+        self.on_alias: dict[str, Callable[[], None]] = {}
         self.swaps: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.held: set[str] = set()
@@ -51,12 +58,18 @@ class FakeOracle(Oracle):
 
     def _named(self, model: str) -> str:
         """Give the checkpoint name that a request means."""
-        if self.is_away:
-            raise Unavailable(service="the oracle", url="http://127.0.0.1:1", detail="connection refused")
+        self._answers()
         name = self.aliases.get(model) or model.removeprefix("tiny/")
         if name in self.refuses or not self.ledger.is_complete("tiny", name):
             raise RemoteRefused(service="the oracle", status=404, url="/", detail=f"no model {model}")
         return name
+
+    def _answers(self) -> None:
+        if self.away_after is not None:
+            self.is_away = self.away_after <= 0
+            self.away_after -= 1
+        if self.is_away:
+            raise Unavailable(service="the oracle", url="http://127.0.0.1:1", detail="connection refused")
 
     def _identity(self, name: str) -> tuple[str, str]:
         served = self.swaps.get(name, name)
@@ -87,7 +100,8 @@ class FakeOracle(Oracle):
         """Give each continuation token the log-probability of the checkpoint that is really served."""
         name = self._named(model)
         id_, weights_id = self._identity(name)
-        value = self.logprob[self.swaps.get(name, name)]
+        served = self.swaps.get(name, name)
+        value = self.logprob.get(served, logprob_of(served))
         scores = [
             ScoreAnswer(
                 model=f"tiny/{name}", system_fingerprint=weights_id, tokens=list(ids), logprobs=[value] * len(ids),
@@ -114,12 +128,15 @@ class FakeOracle(Oracle):
         self.calls.append(("alias", name))
         self.held.add(name)
         self.aliases[alias] = name
+        weights_id = self.ledger.weights_id("tiny", name)
+        champion = Champion(alias=f"tiny/{alias}", checkpoint=name, weights_id=weights_id, at="2026-11-20T21:30:00.000Z")
+        self.paths.model("tiny").champion.write_bytes(encode_pretty(champion))
+        self.on_alias.get(name, lambda: None)()
         return Served(model=f"tiny/{name}", system_fingerprint=self.ledger.weights_id("tiny", name), alias=alias)
 
     def models(self) -> list[ModelRow]:
         """List the checkpoints and the aliases."""
-        if self.is_away:
-            raise Unavailable(service="the oracle", url="http://127.0.0.1:1", detail="connection refused")
+        self._answers()
         rows = [(f"tiny/{name}", name) for name in self.ledger.names("tiny")]
         return [self._row(id_, name) for id_, name in [*self.aliases.items(), *rows]]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.checkpoint import Checkpoint, Fingerprint, Prompted
 from core.checkpoints.ledger import SIDECAR, write_manifest
+from core.names import checkpoint_step
 from core.paths import Paths
 from core.records import encode_pretty
 
@@ -18,6 +19,20 @@ def make_record(model: str, name: str, step: int, parent: str | None, minute: in
     )  # fmt: skip
 
 
+def logprob_of(name: str) -> float:
+    """Give the log-probability that a made-up checkpoint gives to every token: far enough from any other one's."""
+    return -0.001 * (1 + checkpoint_step(name))
+
+
+def make_fingerprint(name: str) -> Fingerprint:
+    """Give the fingerprint of a made-up checkpoint: two prompts that all have, and one of its own."""
+    prompts = [([1, 2], [3, 4, 5]), ([6], [7]), ([8, checkpoint_step(name)], [9])]
+    prompted = [
+        Prompted(prompt_ids=prompt, continuation_ids=ids, logprobs=[logprob_of(name)] * len(ids)) for prompt, ids in prompts
+    ]
+    return Fingerprint(checkpoint=name, dtype="float32", prompts=prompted)
+
+
 def make_checkpoint(paths: Paths, step: int, parent: str | None, model: str = "tiny", suffix: str = "") -> str:
     """Write one checkpoint folder with weights of its own, its manifest and its ledger copy; give its name."""
     name = f"checkpoint-{step}-20261120-2130{suffix}"
@@ -25,6 +40,7 @@ def make_checkpoint(paths: Paths, step: int, parent: str | None, model: str = "t
     (folder / "tokenizer").mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(f"weights of {name}".encode())
     (folder / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
+    (folder / "fingerprint.json").write_bytes(encode_pretty(make_fingerprint(name)))
     record = encode_pretty(make_record(model, name, step, parent))
     (folder / SIDECAR).write_bytes(record)
     write_manifest(folder)
