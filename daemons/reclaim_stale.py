@@ -45,13 +45,17 @@ class ReclaimStale:
             self._stale_since.clear()
             return Report(note="paused" if pause else "train_next or the trainer is at work")
         now = ctx.clock.mono()
-        stale = {job: self._stale_since.get(job, now) for job in jobs if _is_stale(ctx.paths, spool, job)}
+        stale, unreadable = {}, []
+        for job in jobs:
+            try:
+                if _is_stale(ctx.paths, spool, job):
+                    stale[job] = self._stale_since.get(job, now)
+            except InvalidData as error:
+                unreadable.append(f"{job} stays in processing: {error}")
         self._stale_since = stale
         returned = [job for job, since in stale.items() if now - since >= STALE_S and self._give_back(ctx, spool, job)]
-        return Report(
-            did=len(returned), facts={"returned": returned},
-            note=f"gave back {', '.join(returned)}" if returned else f"{len(stale)} claims without an owner",
-        )  # fmt: skip
+        note = f"gave back {', '.join(returned)}" if returned else f"{len(stale)} claims without an owner"
+        return Report(did=len(returned), facts={"returned": returned}, note="; ".join([note, *unreadable]))
 
     def _give_back(self, ctx: Context, spool: Spool, job: str) -> bool:
         detail = f"its owner and the trainer have been dead for {STALE_S:.0f} s"
@@ -75,13 +79,14 @@ def _is_anybody_at_work(paths: Paths) -> bool:
 
 
 def _is_stale(paths: Paths, spool: Spool, job: str) -> bool:
-    """Say whether a claimed job has neither an owner nor a result. A claim.json that cannot be read names no owner."""
+    """Say whether a claimed job has neither an owner nor a result; a claimer may die before it writes claim.json.
+
+    Raises CorruptRecord, NewerRecord: who owns the job is then not for this program to say.
+    """
     if (paths.state("processing") / job / "result.json").exists():
         return False
     try:
         claim = spool.claim_of(job)
     except NotFound:
         return False
-    except InvalidData:
-        claim = None
     return claim is None or not is_alive(ProcessRef(pid=claim.pid, start_ticks=claim.start_ticks, boot_id=claim.boot_id))
