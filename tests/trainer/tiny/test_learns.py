@@ -88,23 +88,25 @@ class BareLoop:
 
 
 def test_first_level_of_binary_is_learnt_to_46_of_50_held_out_in_under_a_minute(one_thread: None) -> None:
-    """Takes about 8 s, and up to a minute on a busy machine: it is the whole claim of the embedded default."""
+    """Takes about 8 s, longer on a busy machine (so the minute is CPU time): it is the whole claim of the embedded default."""
     skill, loop = SKILLS["binary"], BareLoop()
     examination = held_out(skill, 1, 50)
-    began, spent, right, epoch = time.perf_counter(), 0.0, 0, 0
-    while right < 46 and time.perf_counter() - began < 60:
+    began, spent, right, epoch = time.process_time(), 0.0, 0, 0
+    while right < 46 and time.process_time() - began < 60:
         problems = generate(skill, 1, 1024, SEED * 1000 + epoch)
         assert not {problem.digest for problem in problems} & {problem.digest for problem in examination}
-        start = time.perf_counter()
+        start = time.process_time()
         loop.train(problems, epoch)
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
         epoch += 1
         right = sum(
             skill.grade(problem.prompt, 1, answer)
             for problem, answer in zip(examination, loop.answers(examination), strict=True)
         )
-    seconds = time.perf_counter() - began
-    print(f"seed {SEED}: {right} of 50 after {loop.tokens} tokens, {seconds:.1f} s, {loop.tokens / spent:.0f} tokens/s")
+    seconds = time.process_time() - began
+    print(
+        f"seed {SEED}: {right} of 50 after {loop.tokens} tokens, {seconds:.1f} CPU seconds, {loop.tokens / spent:.0f} tokens/s"
+    )
     assert len(examination) == 50
     assert right >= 46
     assert seconds < 60
