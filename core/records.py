@@ -118,11 +118,13 @@ def _schema_in(data: bytes) -> str | None:
 
 
 def decode_strict(kind: type[R], data: bytes, where: str) -> R:
-    """Parse a record that a person wrote: like decode(), refusing duplicate keys too."""
+    """Parse a record that a person wrote: like decode(), refusing duplicate keys and a missing schema too."""
     try:
-        strict_json(data)
+        value = strict_json(data)
     except (ValueError, RecursionError) as error:
         raise CorruptRecord(where=where, schema=schema_of(kind), detail=str(error)) from error
+    if not isinstance(value, dict) or "schema" not in value:
+        raise CorruptRecord(where=where, schema=schema_of(kind), detail=f'expected {{"schema": "{schema_of(kind)}", ...}}')
     return decode(kind, data, where)
 
 

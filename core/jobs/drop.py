@@ -18,7 +18,7 @@ from typing import cast
 import msgspec
 
 from core.clock import from_iso, iso
-from core.errors import InvalidData
+from core.errors import CorruptRecord, InvalidData, NewerRecord
 from core.files import OPS, Ops, move, remove_tree, replace_durable
 from core.jobs.formats import TARGETS, DropRefused, shown
 from core.jobs.job import Priority, Reason, Sidecar
@@ -166,7 +166,7 @@ def read_sidecar(folder: Path, models: Mapping[str, object]) -> Sidecar:
         return Sidecar()
     except OSError as error:
         raise DropRefused(code="unreadable", detail=f"the sidecar cannot be read: {error.strerror}") from error
-    except InvalidData as error:
+    except (CorruptRecord, NewerRecord) as error:
         raise _bad_sidecar(str(error)) from error
     unknown = sorted(set(sidecar.columns or {}) - set(TARGETS))
     if unknown:

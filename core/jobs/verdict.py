@@ -116,7 +116,8 @@ def publish(spool: Spool, folder: Path, ops: Ops = OPS) -> Job:
     tally = read_if_there(Tally, folder / "cursor.json")
     if job.reason is None and tally is not None and not tally.needs_raw:
         (folder / "raw").unlink(missing_ok=True)
-    for name in ("cursor.json", "taken.json"):
+    torn = [path.name for path in folder.iterdir() if path.name.startswith(".")]  # half-written when we were killed
+    for name in (*torn, "cursor.json", "taken.json"):
         (folder / name).unlink(missing_ok=True)
     _flush(folder, ops)
     while True:
