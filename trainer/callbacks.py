@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from core.runs.run import Outcome, Progress
 from trainer import rng
 from trainer.loop import StreamTrainer
+from trainer.plan import StepFacts
 from trainer.stream import Pending, Stream
 
 # Weight of the newest loss in the smoothed one.
@@ -24,18 +25,9 @@ class Hooks:
 
     mono: Callable[[], float]
     wanted: Callable[[], Outcome | None]
-    save: Callable[[], None]
+    save: Callable[[], object]
     report: Callable[[Progress], None]
     beat: Callable[[str, float], None]
-
-
-@dataclass
-class StepFacts:
-    """What the plan says of each optimizer step of this call: rows, input tokens, trained tokens."""
-
-    rows: list[int]
-    tokens: list[int]
-    trained: list[int]
 
 
 class StreamCallback(TrainerCallback):
@@ -90,7 +82,7 @@ class StreamCallback(TrainerCallback):
         stream.average.update()
         stream.step += 1
         stream.tokens_seen += self.facts.tokens[at]
-        stream.examples_seen += self.facts.rows[at]
+        stream.examples_seen += self.facts.examples[at]
         stream.loss_sum += loss
         stream.loss_steps += 1
         self.part.stop += self.facts.rows[at]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.config import ModelConfig, TrainingConfig
-from core.errors import InvalidConfig
+from core.errors import InvalidConfig, InvalidData
 from core.paths import Paths
 
 
@@ -85,16 +85,25 @@ def create_default_config(
 
 
 def validate(config: TrainerConfig) -> None:
-    """Refuse what cannot be trained. Raises InvalidConfig naming the key."""
+    """Refuse a configuration that can train nothing. Raises InvalidConfig naming the key."""
     where = f"training of {config.data.job}"
-    if config.epochs < 1:
-        raise InvalidConfig(path=where, detail=f"epochs is {config.epochs}; expected at least 1")
-    if not config.data.lines.is_file():
-        raise InvalidConfig(path=where, detail=f"{config.data.lines} is missing")
     if config.environment.device != "cpu" and not config.environment.device.startswith("cuda"):
         raise InvalidConfig(path=where, detail=f"device {config.environment.device!r}; expected cpu or cuda:N")
     for key in ("micro_batch", "accumulation", "batch_tokens"):
         if getattr(config.hyperparams, key) < 1:
             raise InvalidConfig(path=where, detail=f"{key} is {getattr(config.hyperparams, key)}; expected at least 1")
+    if config.environment.threads < 1:
+        raise InvalidConfig(path=where, detail=f"threads is {config.environment.threads}; expected at least 1")
     if not 0.0 <= config.hyperparams.ema_decay < 1.0:
         raise InvalidConfig(path=where, detail=f"ema_decay is {config.hyperparams.ema_decay}; expected 0 up to below 1")
+
+
+def validate_job(config: TrainerConfig) -> None:
+    """Refuse a job whose own record or data can train nothing. Raises InvalidData."""
+    where = f"job {config.data.job}"
+    if config.epochs < 1:
+        raise InvalidData(where=where, detail=f"epochs is {config.epochs}; expected at least 1")
+    if not config.data.lines.is_file():
+        raise InvalidData(where=where, detail=f"{config.data.lines} is missing")
+    if config.data.lines.stat().st_size == 0:
+        raise InvalidData(where=where, detail=f"{config.data.lines} is empty; expected at least one line")

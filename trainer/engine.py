@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from core.checkpoints.checkpoint import ModelFacts
 from core.clock import iso
@@ -22,18 +21,17 @@ from core.files import replace_quick
 from core.paths import Paths
 from core.records import encode
 from core.runs.run import Outcome, Progress
-from core.text.labels import IGNORED
-from trainer.callbacks import Hooks, StepFacts, StreamCallback
-from trainer.config import TrainerConfig, validate
-from trainer.data.collator import Batch, Collate, packed_collator, padded_collator
+from trainer.callbacks import Hooks, StreamCallback
+from trainer.config import TrainerConfig, validate, validate_job
+from trainer.data.collator import Collate, packed_collator, padded_collator
 from trainer.data.dataset import make_rows, read_lines
 from trainer.data.mask_checks import MaskChecks
 from trainer.data.packing import choose_packing
 from trainer.data.packing_proof import prove_packing
 from trainer.fingerprint import job_pairs
-from trainer.loop import Diverged, StreamTrainer, arguments, freeze_once
+from trainer.loop import Diverged, StreamTrainer, arguments, forward_of, freeze_once
 from trainer.model import check_locked, consumed_rows, open_stream
-from trainer.plan import Planned, make_plan
+from trainer.plan import Planned, make_plan, step_facts
 from trainer.stream import Pending, Stream
 from trainer.version import CODE_VERSION
 from trainer.weights import Origin, config_sha256, save_checkpoint
@@ -43,9 +41,16 @@ RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupE
 PREPARE_PATIENCE_S = 180.0
 
 
+class NotTrainable(WeaverError):
+    """Model {model} cannot be trained: {detail}"""
+
+
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. success is outcome == completed; permanent says that trying again cannot help."""
+    """How a run ended. success is outcome == completed; permanent says that trying again cannot help.
+
+    misconfigured: the model or the configuration is at fault, not this job; every other job would end the same way.
+    """
 
     outcome: Outcome
     success: bool
@@ -60,6 +65,7 @@ class TrainingResult:
     train_s: float = 0.0
     tokens: int = 0
     permanent: bool = False
+    misconfigured: bool = False
 
 
 class TrainingStatusWriter:
@@ -79,7 +85,6 @@ class _Run:
     """One job under way."""
 
     config: TrainerConfig
-    facts: ModelFacts
     stream: Stream
     planned: Planned
     part: Pending
@@ -115,18 +120,27 @@ class TrainerEngine:
         return self._stream is not None and self.has_unsaved() and self._mono() - self._stream.saved_mono >= every_s
 
     def save(self) -> str:
-        """Publish a checkpoint of the stream and give its name. Raises DiskLow, OSError; nothing is lost by either."""
+        """Publish a checkpoint of the stream and give its name. Raises DiskLow, OSError (nothing is lost), Diverged."""
         if self._stream is None or self._origin is None or self._paths is None:
             raise InvalidData(where="the trainer", detail="nothing was trained yet; there is nothing to save")
         self._beat("save", f"step {self._stream.step}", PREPARE_PATIENCE_S)
         return save_checkpoint(self._stream, self._paths, self._origin, datetime.now(UTC), self._mono())
 
+    def try_save(self) -> str | None:
+        """Publish a checkpoint, or say why not and give None: then what was trained stays in memory. Raises Diverged."""
+        try:
+            return self.save()
+        except (DiskLow, OSError) as error:
+            self._remark(f"no checkpoint now, what was trained stays in memory: {error}")
+            if self._stream is not None:
+                self._stream.saved_mono = self._mono()
+            return None
+
     def run_job(self, config: TrainerConfig) -> TrainingResult:
         """Train one job and say how it ended; never raises for a failed training."""
         began = self._mono()
         try:
-            facts = self._validate(config)
-            run = self._prepare(config, facts, self._open(config, facts))
+            run = self._prepare(config, self._ready(config))
             if run.batches:
                 self._train(run)
             return self._finish(run, began)
@@ -135,6 +149,13 @@ class TrainerEngine:
             return self._failed(Outcome.DIVERGED, error, began)
         except RUN_ERRORS as error:
             return self._failed(Outcome.FAILED, error, began)
+
+    def _ready(self, config: TrainerConfig) -> Stream:
+        """Steps 1 to 3. Raises NotTrainable for what is no fault of the job."""
+        try:
+            return self._open(config, self._validate(config))
+        except (InvalidConfig, InvalidData) as error:
+            raise NotTrainable(model=config.model.name, detail=str(error)) from error
 
     def _validate(self, config: TrainerConfig) -> ModelFacts:
         """Step 1 and 2: the configuration, the locked facts, and the profile, which is `none`: data untouched."""
@@ -146,11 +167,11 @@ class TrainerEngine:
     def _open(self, config: TrainerConfig, facts: ModelFacts) -> Stream:
         """Step 3: the model and its tokenizer, warm if the stream already continues what the job asks for."""
         stream = self._stream
-        warm = stream is not None and stream.name == config.model.name
-        if stream is None or not warm or (config.model.parent is not None and config.model.parent not in stream.lineage):
+        if stream is None or not _continues(stream, config):
             if self.has_unsaved():
                 self.save()
             self._beat("load", config.model.name, PREPARE_PATIENCE_S)
+            torch.set_num_threads(config.environment.threads)
             stream, remarks = open_stream(config.model, config.hyperparams, config.environment.device)
             for remark in remarks:
                 self._remark(remark)
@@ -162,8 +183,9 @@ class TrainerEngine:
         )  # fmt: skip
         return stream
 
-    def _prepare(self, config: TrainerConfig, facts: ModelFacts, stream: Stream) -> _Run:
+    def _prepare(self, config: TrainerConfig, stream: Stream) -> _Run:
         """Step 4 and 5: rows, mask checks, plan, cursor, packing proofs, and the loop's callback."""
+        validate_job(config)
         self._beat("tokenise", config.data.job, PREPARE_PATIENCE_S)
         lines = read_lines(config.data.lines)
         rows = make_rows(stream.tokenizer, lines, config.model.config.max_length)
@@ -174,36 +196,34 @@ class TrainerEngine:
         collate = packed_collator(pad) if planned.plan.packing else padded_collator(pad)
         masks = MaskChecks(lines, rows, stream.tokenizer).run(planned.features, collate, planned.plan.seed)
         self._remark(f"{config.data.job}: {choice.reason}; {masks.trained_ratio:.0%} of the tokens are trained")
-        rows_done = self._cursor(config, stream) if resumed else 0
+        rows_done = self._cursor(config, stream, planned.plan.parent) if resumed else 0
         steps_done, batches = planned.remaining(rows_done)
         if planned.plan.packing and batches:
-            prove_packing([planned.features[at] for at in batches[0]], collate, _forward(stream.model))
+            prove_packing([planned.features[at] for at in batches[0]], collate, forward_of(stream.model))
         stream.latest_pairs = job_pairs(rows) or stream.latest_pairs
         part = Pending(config.data.job, planned.plan.rows, planned.rows_per_epoch, rows_done, rows_done)
         stream.pending.append(part)
         callback = StreamCallback(
-            stream, part, _facts(planned, batches, steps_done), self._hooks(),
+            stream, part, step_facts(planned, batches, steps_done), self._hooks(),
             self._describe(config, stream, len(planned.plan.steps) - steps_done), config.output.every_s, config.max_train_s,
         )  # fmt: skip
-        return _Run(config, facts, stream, planned, part, batches, collate, callback)
+        return _Run(config, stream, planned, part, batches, collate, callback)
 
-    def _cursor(self, config: TrainerConfig, stream: Stream) -> int:
-        saved = consumed_rows(config.model.paths, config.model.name, stream.checkpoint, config.data.job)
+    def _cursor(self, config: TrainerConfig, stream: Stream, since: str | None) -> int:
+        saved = consumed_rows(config.model.paths, config.model.name, stream.checkpoint, config.data.job, since)
         return max(saved, stream.trained_rows(config.data.job) or 0)
 
     def _hooks(self) -> Hooks:
-        def save_inside() -> None:
-            try:
-                self.save()
-            except (DiskLow, OSError) as error:
-                self._remark(f"no checkpoint now, training goes on: {error}")
-                if self._stream is not None:
-                    self._stream.saved_mono = self._mono()
-
         return Hooks(
-            mono=self._mono, wanted=lambda: self._stop_wanted() or self.order(), save=save_inside,
-            report=self.writer.write, beat=lambda note, patience_s: self._beat("train", note, patience_s),
+            mono=self._mono, wanted=lambda: self._stop_wanted() or self.order(), save=self.try_save,
+            report=self._report, beat=lambda note, patience_s: self._beat("train", note, patience_s),
         )  # fmt: skip
+
+    def _report(self, progress: Progress) -> None:
+        try:
+            self.writer.write(progress)
+        except OSError as error:  # a view: a full disk ends no training
+            self._remark(f"no progress could be written: {error}")
 
     def _describe(self, config: TrainerConfig, stream: Stream, steps: int) -> Callable[..., Progress]:
         total = stream.step + steps
@@ -240,7 +260,7 @@ class TrainerEngine:
         outcome = Outcome.SKIPPED if over_time else run.callback.outcome or Outcome.COMPLETED
         output = run.config.output
         if self.has_unsaved() and (output.save_at_end or outcome is not Outcome.COMPLETED or self.save_is_due(output.every_s)):
-            self.save()
+            self.try_save()
         saved = not run.stream.has_unsaved()
         stream = run.stream
         return TrainingResult(
@@ -255,29 +275,13 @@ class TrainerEngine:
         return TrainingResult(
             outcome=outcome, success=False, global_step=self._stream.step if self._stream else 0,
             runtime_s=self._mono() - began, last_checkpoint_path=None, final_loss=None, summary=outcome.value,
-            error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | InvalidConfig),
+            error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | NotTrainable),
+            misconfigured=isinstance(error, NotTrainable),
         )  # fmt: skip
 
 
-def _facts(planned: Planned, batches: list[list[int]], steps_done: int) -> StepFacts:
-    """Count what each optimizer step still to come takes."""
-    lengths = [len(feature["input_ids"]) for feature in planned.features]
-    trained = [sum(label != IGNORED for label in feature["labels"]) for feature in planned.features]
-    size = planned.plan.accumulation
-    groups = [[at for batch in batches[start : start + size] for at in batch] for start in range(0, len(batches), size)]
-    return StepFacts(
-        rows=planned.plan.steps[steps_done:],
-        tokens=[sum(lengths[at] for at in group) for group in groups],
-        trained=[sum(trained[at] for at in group) for group in groups],
-    )
-
-
-def _forward(model: nn.Module) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
-    """Give the forward pass of the training step for the proofs: summed loss over trained tokens, and the logits."""
-
-    def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = {key: value for key, value in batch.items() if torch.is_tensor(value)}
-        output = model(**inputs, num_items_in_batch=torch.tensor(1.0))
-        return output.loss, output.logits
-
-    return forward
+def _continues(stream: Stream, config: TrainerConfig) -> bool:
+    """Say whether a warm stream is what a job wants to continue: its model, its configuration, a history with its parent."""
+    model = config.model
+    same = stream.name == model.name and stream.settings == config.hyperparams
+    return same and (model.parent is None or model.parent in stream.lineage)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from core.checkpoints.checkpoint import Fingerprint, Prompted
+from core.errors import InvalidData
 from core.text.tokens import encode_plain, encode_prompt, load_tokenizer
 from trainer.data.dataset import Row
 from trainer.serve.score import score_continuations
@@ -32,7 +34,7 @@ LONGEST_CONTINUATION = 32
 
 
 def job_pairs(rows: Sequence[Row], limit: int = JOB_PROMPTS) -> list[tuple[list[int], list[int]]]:
-    """Take prompt and trained continuation of up to `limit` rows of a job, spread evenly; spread evenly."""
+    """Take prompt and trained continuation of up to `limit` rows of a job, spread evenly."""
     pairs = []
     for row in rows[:: max(1, len(rows) // limit)][:limit]:
         start = next((at for at, label in enumerate(row.labels) if label >= 0), 0)
@@ -45,10 +47,13 @@ def job_pairs(rows: Sequence[Row], limit: int = JOB_PROMPTS) -> list[tuple[list[
 
 
 def load_fresh(folder: Path, device: str) -> Any:
-    """Load the model of a folder from its safetensors, in evaluation mode, code of the folder never run."""
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    )
+    """Load the model of a folder from its safetensors, in evaluation mode, code of the folder never run. Raises InvalidData."""
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InvalidData(where=str(folder), detail=f"its model cannot be loaded ({error})") from error
     return model.to(torch.device(device)).eval()
 
 

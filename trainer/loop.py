@@ -1,7 +1,7 @@
 """transformers' Trainer with its own saving off: a fresh small subclass per job around a long-lived stream.
 
 What it adds to the Trainer: batches in the order of the plan, the warm optimizer and schedule of the stream, a finite check of
-the loss before backward, and the loss and gradient norm of every step for the callbacks.
+the loss before backward and of the gradients before the step, and both numbers of every step for the callbacks.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from core.config import TrainingConfig
 from core.errors import WeaverError
+from trainer.data.collator import Batch
 from trainer.stream import Stream
 
 
 class Diverged(WeaverError):
-    """The loss became {loss} at step {step}; the weights since the last checkpoint are discarded."""
+    """The {what} became {value} at step {step}; the weights since the last checkpoint are discarded."""
 
 
 class StreamTrainer(Trainer):
@@ -63,22 +64,35 @@ class StreamTrainer(Trainer):
         loss: Any = super().compute_loss(model, inputs, return_outputs=False, num_items_in_batch=num_items_in_batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise Diverged(loss=value, step=self._stream.step + 1)
+            raise Diverged(what="loss", value=value, step=self._stream.step + 1)
         self.step_loss += value
         return loss
 
-    def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """Keep the norm for the callbacks; a norm that is not finite diverges. Raises Diverged."""
-        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Keep the norm for the callbacks, clipped or not; the weights never see one that is not finite. Raises Diverged."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         self.step_grad_norm = float(norm)
         if not math.isfinite(self.step_grad_norm):
-            raise Diverged(loss=self.step_grad_norm, step=self._stream.step + 1)
+            raise Diverged(what="gradient norm", value=self.step_grad_norm, step=self._stream.step + 1)
         return norm
 
     def take_step_loss(self) -> float:
         """Give the loss of the optimizer step that just ended (mean per trained token) and start the next sum."""
         loss, self.step_loss = self.step_loss, 0.0
         return loss
+
+
+def forward_of(model: nn.Module) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
+    """Give the forward pass of the training step for the proofs: summed loss over trained tokens, and the logits."""
+
+    model.eval()  # dropout would move the logits that the proofs compare; the loop switches it on again
+
+    def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = {key: value for key, value in batch.items() if torch.is_tensor(value)}
+        output = model(**inputs, num_items_in_batch=torch.tensor(1.0))
+        return output.loss, output.logits
+
+    return forward
 
 
 def arguments(hyperparams: TrainingConfig, accumulation: int, steps: int, device: str, scratch: Path) -> TrainingArguments:

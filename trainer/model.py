@@ -28,9 +28,9 @@ from trainer import rng
 from trainer.average import WeightAverage
 from trainer.config import ModelSource
 from trainer.fingerprint import load_fresh, make_fingerprint
-from trainer.optimizers.factory import create_optimizer
+from trainer.optimizers.factory import configure_optimizer, create_optimizer
 from trainer.resume import read_state, resume_point
-from trainer.schedule import create_schedule
+from trainer.schedule import configure_schedule, create_schedule
 from trainer.stream import Stream
 from trainer.version import CODE_VERSION
 from trainer.weights import card, publish, stage, weights_sha256
@@ -45,12 +45,8 @@ def ensure_base(source: ModelSource, seed: int, now: datetime) -> str:
     """
     model = source.paths.model(source.name)
     facts = read_if_there(ModelFacts, model.facts)
-    if facts is not None and facts.base != source.config.base:
-        raise InvalidConfig(
-            path=f"models.{source.name}.base",
-            detail=f"is {source.config.base!r}, but the model was begun from {facts.base!r} and is locked to it; "
-            "give the other base another name",
-        )
+    if facts is not None:
+        _refuse_other_base(source, facts)
     there = [name for name in Ledger(source.paths).names(source.name) if checkpoint_step(name) == 0]
     if there and facts is not None:
         return there[0]
@@ -63,6 +59,15 @@ def ensure_base(source: ModelSource, seed: int, now: datetime) -> str:
         publish(model, name)
     replace_durable(model.facts, encode_pretty(_facts(source, model.checkpoint(name), now)))
     return name
+
+
+def _refuse_other_base(source: ModelSource, facts: ModelFacts) -> None:
+    if facts.base != source.config.base:
+        raise InvalidConfig(
+            path=f"models.{source.name}.base",
+            detail=f"is {source.config.base!r}, but the model was begun from {facts.base!r} and is locked to it; "
+            "give the other base another name",
+        )
 
 
 def _write_base(folder: Path, source: ModelSource, name: str, seed: int, now: datetime) -> None:
@@ -105,11 +110,12 @@ def _facts(source: ModelSource, folder: Path, now: datetime) -> ModelFacts:
 
 
 def check_locked(source: ModelSource) -> ModelFacts:
-    """Give the locked facts. Raises InvalidConfig when the configuration asks for more context than the model has."""
+    """Give the locked facts. Raises InvalidConfig when the configuration asks for another base, or for more context."""
     model = source.paths.model(source.name)
     facts = read_if_there(ModelFacts, model.facts)
     if facts is None:
         raise InvalidData(where=str(model.facts), detail="is missing; run: python -m trainer init")
+    _refuse_other_base(source, facts)
     if source.config.max_length > facts.context_length:
         raise InvalidConfig(
             path=f"models.{source.name}.max_length",
@@ -131,15 +137,20 @@ def open_stream(source: ModelSource, hyperparams: TrainingConfig, device: str) -
     verify(folder)
     rng.seed_all(hyperparams.seed)
     model = load_fresh(folder, device)
+    # With a cache packed examples read each other: the proofs and the loop run without; what is saved says otherwise.
+    model.config.use_cache = False
     optimizer = create_optimizer(model, hyperparams.optimizer)
     stream = Stream(
         name=source.name, checkpoint=name, model=model, tokenizer=load_tokenizer(folder), optimizer=optimizer,
         schedule=create_schedule(optimizer, hyperparams.schedule), average=WeightAverage(model, hyperparams.ema_decay),
-        rng=rng.capture(), lineage=_ancestors(ledger, source.name, name),
+        rng=rng.capture(), lineage=_ancestors(ledger, source.name, name), settings=hyperparams,
     )  # fmt: skip
     remarks = []
     if checkpoint_step(name) > 0:
         remarks = read_state(model_paths.training_state(name), stream)
+        # What was saved was configured then; what is configured now holds from here on.
+        configure_optimizer(optimizer, hyperparams.optimizer)
+        configure_schedule(stream.schedule, hyperparams.schedule, hyperparams.optimizer.lr)
     return stream, [f"training goes on from {name}", *remarks]
 
 
@@ -152,11 +163,17 @@ def _ancestors(ledger: Ledger, model: str, name: str) -> set[str]:
     return found
 
 
-def consumed_rows(paths: Paths, model: str, checkpoint: str, job: str) -> int:
-    """Say how many rows of a job the history up to a checkpoint holds (its cursor)."""
+def consumed_rows(paths: Paths, model: str, checkpoint: str, job: str, since: str | None) -> int:
+    """Say how many rows of a job's plan the history up to a checkpoint holds (its cursor).
+
+    since: the checkpoint that the plan was made on. What it and its ancestors hold was trained by an older plan of the job.
+    """
     ledger = Ledger(paths)
-    found = 0
-    for name in _ancestors(ledger, model, checkpoint):
-        spans = ledger.get(model, name).consumed
-        found = max([found, *(span.rows_to for span in spans if span.job == job)])
-    return found
+    links = ledger.links(model)
+    at: str | None = checkpoint
+    while at is not None and at != since and at in links:
+        rows = [span.rows_to for span in ledger.get(model, at).consumed if span.job == job]
+        if rows:
+            return max(rows)
+        at = links[at].parent
+    return 0

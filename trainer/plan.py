@@ -11,9 +11,20 @@ from core.errors import InvalidData
 from core.files import replace_durable
 from core.records import encode, read_if_there
 from core.runs.run import Plan
+from core.text.labels import IGNORED
 from trainer.config import TrainerConfig
 from trainer.data.dataset import Feature, Row
 from trainer.data.packing import batch_plan, line_numbers, pack
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What the plan says of each optimizer step of this call: rows, examples in them, input tokens, trained tokens."""
+
+    rows: list[int]
+    examples: list[int]
+    tokens: list[int]
+    trained: list[int]
 
 
 @dataclass(frozen=True)
@@ -82,3 +93,18 @@ def _order(settings: Plan, rows: Sequence[Row], max_length: int) -> Planned:
 
 def _write(path: Path, plan: Plan) -> None:
     replace_durable(path, encode(plan))
+
+
+def step_facts(planned: Planned, batches: list[list[int]], steps_done: int) -> StepFacts:
+    """Count what each optimizer step still to come takes."""
+    lengths = [len(feature["input_ids"]) for feature in planned.features]
+    trained = [sum(label != IGNORED for label in feature["labels"]) for feature in planned.features]
+    examples = [len(feature.get("seq_lengths", [0])) for feature in planned.features]
+    size = planned.plan.accumulation
+    groups = [[at for batch in batches[start : start + size] for at in batch] for start in range(0, len(batches), size)]
+    return StepFacts(
+        rows=planned.plan.steps[steps_done:],
+        examples=[sum(examples[at] for at in group) for group in groups],
+        tokens=[sum(lengths[at] for at in group) for group in groups],
+        trained=[sum(trained[at] for at in group) for group in groups],
+    )

@@ -7,6 +7,7 @@ from a folder whose manifest does not match.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def read_state(folder: Path, stream: Stream) -> list[str]:
     """
     verify(folder)
     cursor = read(Cursor, folder / "cursor.json")
-    saved: dict[str, Any] = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+    saved = _load_plain(folder / "optimizer.pt")
     names = param_names(stream.model)
     if saved["names"] != names:
         raise InvalidData(where=str(folder), detail="the optimizer state is of other parameters, or of another order of them")
@@ -86,6 +87,14 @@ def read_state(folder: Path, stream: Stream) -> list[str]:
     if cursor.torch != str(torch.__version__):
         remarks.append(f"saved by torch {cursor.torch}, going on with {torch.__version__}: other bits from here")
     return remarks
+
+
+def _load_plain(path: Path) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise InvalidData(where=str(path), detail="holds more than plain tensors, lists and numbers; it is not read") from error
+    return saved
 
 
 def resume_point(ledger: Ledger, model: str, parent: str | None) -> str:

@@ -19,3 +19,12 @@ def create_schedule(optimizer: torch.optim.Optimizer, config: ScheduleConfig) ->
     """Make the configured schedule for an optimizer."""
     warmup_steps = config.warmup_steps
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_factor(step, warmup_steps))
+
+
+def configure_schedule(schedule: torch.optim.lr_scheduler.LambdaLR, config: ScheduleConfig, lr: float) -> None:
+    """Let a schedule that was loaded go on from its step with the configured warm-up and learning rate."""
+    schedule.base_lrs = [lr] * len(schedule.base_lrs)
+    now = lr * warmup_factor(schedule.last_epoch, config.warmup_steps)
+    for group in schedule.optimizer.param_groups:
+        group["lr"] = now
+    schedule._last_lr = [now] * len(schedule.base_lrs)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from core.config import TrainingConfig
 from core.runs.run import RowSpan
 from trainer.average import WeightAverage
 
@@ -38,7 +39,10 @@ class Pending:
 
 @dataclass
 class Stream:
-    """Where training stands. checkpoint is the last one saved (or loaded); pending is what was trained since."""
+    """Where training stands. checkpoint is the last one saved (or loaded); pending is what was trained since.
+
+    settings is the configuration that optimizer, schedule and average were made by.
+    """
 
     name: str
     checkpoint: str
@@ -48,6 +52,7 @@ class Stream:
     schedule: torch.optim.lr_scheduler.LambdaLR
     average: WeightAverage
     rng: dict[str, Any]
+    settings: TrainingConfig
     step: int = 0
     tokens_seen: int = 0
     examples_seen: int = 0
@@ -68,11 +73,14 @@ class Stream:
         return any(part.stop > part.start for part in self.pending)
 
     def trained_rows(self, job: str) -> int | None:
-        """Say up to which row a job was trained since the last checkpoint; None when it was not."""
-        return max((part.stop for part in self.pending if part.job == job), default=None)
+        """Say up to which row the plan of a job is trained in this stream; None when it was not trained lately."""
+        return next((part.stop for part in reversed(self.pending) if part.job == job), None)
 
     def mark_saved(self, checkpoint: str, mono: float) -> None:
-        """Note that everything trained so far is in a checkpoint."""
+        """Note that everything trained so far is in a checkpoint; the newest part stays, its job may be under way."""
         self.checkpoint, self.saved_mono = checkpoint, mono
         self.lineage.add(checkpoint)
-        self.pending, self.loss_sum, self.loss_steps = [], 0.0, 0
+        self.pending = self.pending[-1:]
+        for part in self.pending:
+            part.start = part.stop
+        self.loss_sum, self.loss_steps = 0.0, 0

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -21,13 +22,15 @@ from core.checkpoints.ledger import Ledger, write_manifest
 from core.clock import iso
 from core.config import TrainingConfig
 from core.errors import DiskLow
-from core.files import move, replace_durable, seal
+from core.files import move, remove_tree, replace_durable, seal
 from core.names import checkpoint_name
 from core.paths import ModelPaths, Paths
 from core.records import encode_pretty
 from trainer import rng
 from trainer.fingerprint import make_fingerprint
+from trainer.loop import Diverged
 from trainer.resume import write_state
+from trainer.serve.score import NotFinite
 from trainer.stream import Stream
 
 # A save needs the weights, their staged copy's state (two moments, live weights) and some room (DESIGN: 2.2 times).
@@ -66,14 +69,18 @@ def weights_sha256(folder: Path) -> str:
 def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime, mono: float) -> str:
     """Publish the stream as a checkpoint with its state and ledger copy; give its name.
 
-    Raises DiskLow before anything is written when the room is not there, OSError; the stream goes on unharmed after either.
+    Raises DiskLow before anything is written when the room is not there, OSError: the stream goes on unharmed after either;
+    Diverged when the weights do not give finite numbers, which no checkpoint may hold.
     """
     model = paths.model(stream.name)
     ledger = Ledger(paths)
     _check_room(model, stream)
     name = checkpoint_name(stream.step, now, _taken(model))
     keep = rng.capture()
-    stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now))
+    try:
+        stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now))
+    finally:
+        rng.restore(keep)
     state = _private(model, f"{name}.state")
     write_state(state, stream, name)
     write_manifest(state)
@@ -82,7 +89,6 @@ def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime,
     target.parent.mkdir(parents=True, exist_ok=True)
     move(state, target)
     publish(model, name)
-    rng.restore(keep)
     stream.mark_saved(name, mono)
     return name
 
@@ -91,6 +97,19 @@ def _taken(model: ModelPaths) -> set[str]:
     folders = (model.root, model.root / "state")
     found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
     return found | {path.stem for path in (model.root / "ledger").glob("*.json")}
+
+
+def sweep_left_overs(paths: Paths, name: str) -> None:
+    """Delete what a killed trainer left half made: .staging/, and states whose checkpoint was never published.
+
+    Only the holder of the trainer's lock may call this.
+    """
+    model = paths.model(name)
+    states, known = model.root / "state", Ledger(paths).links(name)
+    remove_tree(model.staging, model.trash)
+    for state in states.iterdir() if states.is_dir() else ():
+        if state.name not in known and not model.checkpoint(state.name).exists():
+            remove_tree(state, model.trash)
 
 
 def _check_room(model: ModelPaths, stream: Stream) -> None:
@@ -127,14 +146,27 @@ def publish(model: ModelPaths, name: str) -> None:
 def _write(
     folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime
 ) -> None:
-    stream.model.save_pretrained(str(folder), state_dict=dict(stream.average.state()))  # type: ignore[operator]
+    _save_weights(stream, folder)
     _copy_rest(model.checkpoint(stream.checkpoint), folder)
     device = str(next(stream.model.parameters()).device)
-    fingerprint = make_fingerprint(folder, name, stream.latest_pairs, device)
+    try:
+        fingerprint = make_fingerprint(folder, name, stream.latest_pairs, device)
+    except NotFinite as error:
+        raise Diverged(what="model's answer", value="no finite number", step=stream.step) from error
     (folder / "fingerprint.json").write_bytes(encode_pretty(fingerprint))
     record = _record(folder, stream, ledger, origin, name, now)
     (folder / ".ledger.json").write_bytes(encode_pretty(record))
     (folder / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _save_weights(stream: Stream, folder: Path) -> None:
+    """Write the averaged weights and config.json; training runs without a cache, what is served has one as its base had."""
+    model: Any = stream.model
+    model.config.use_cache = True
+    try:
+        model.save_pretrained(str(folder), state_dict=dict(stream.average.state()))
+    finally:
+        model.config.use_cache = False
 
 
 def _copy_rest(parent: Path, folder: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 from core.clock import SystemClock, iso
-from core.config import load
-from core.errors import InvalidData, LockHeld
+from core.config import fingerprint, load
+from core.errors import InvalidConfig, InvalidData, LockHeld, NotFound, WeaverError
 from core.files import replace_durable
 from core.jobs.job import Sidecar
 from core.log import open_log, write_event
@@ -29,11 +29,20 @@ from core.status import Heartbeat, LastReport, State, write_heartbeat
 from trainer.config import DataSource, Environment, ModelSource, OutputConfig, TrainerConfig
 from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.version import CODE_VERSION
+from trainer.weights import sweep_left_overs
 
 LOOK_S = 0.1
 BEAT_S = 2.0
 IDLE_BEAT_S = 6.0
 LOAD_PATIENCE_S = 180.0
+
+
+class Misconfigured(WeaverError):
+    """Nothing can be trained until this is mended: {detail}"""
+
+    exit_code = 78
+
+
 _VERBS = {"pause": Outcome.PAUSED, "stop": Outcome.STOPPED, "skip": Outcome.SKIPPED}
 
 
@@ -44,9 +53,11 @@ class Worker:
         self.paths, self.model = Paths(home), model
         self.log = open_log(self.paths, "trainer")
         self.stopping = False
+        self._mark, self._config = fingerprint(self.paths), load(self.paths)
+        if model not in self._config.weaver.models:
+            raise NotFound(kind="model", name=model, known=", ".join(sorted(self._config.weaver.models)))
         self._me, self._clock = this_process(), SystemClock()
         self._seq, self._beaten = 0, 0.0
-        self._phase, self._note = "load", "starting"
         self._report: LastReport | None = None
         self.engine = TrainerEngine(
             TrainingStatusWriter(None), beat=self.beat,
@@ -54,27 +65,33 @@ class Worker:
         )  # fmt: skip
 
     def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
-        """Publish the heartbeat; next_due is now + patience."""
-        self._seq, self._phase, self._note = self._seq + 1, phase, note
+        """Publish the heartbeat; next_due is now + patience. One that cannot be written (a full disk) stops nothing."""
+        self._seq += 1
         self._beaten = self._clock.mono()
-        write_heartbeat(
-            self.paths,
-            Heartbeat(
-                name="trainer", pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id,
-                state=State.EXITED if exit_code is not None else State.RUNNING, seq=self._seq, beat_mono=self._beaten,
-                next_due_mono=self._beaten + patience_s, beat_at=iso(self._clock.now()), phase=phase, note=note,
-                last_report=self._report, last_error=None, exit_code=exit_code, version=CODE_VERSION,
-            ),
+        beat = Heartbeat(
+            name="trainer", pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id,
+            state=State.EXITED if exit_code is not None else State.RUNNING, seq=self._seq, beat_mono=self._beaten,
+            next_due_mono=self._beaten + patience_s, beat_at=iso(self._clock.now()), phase=phase, note=note,
+            last_report=self._report, last_error=None, exit_code=exit_code, version=CODE_VERSION,
         )  # fmt: skip
+        try:
+            write_heartbeat(self.paths, beat)
+        except OSError as error:
+            self.log.error("no heartbeat could be written: %s", error)
 
     def run(self) -> int:
-        """Work until asked to stop, idle for too long, or diverged; give the exit code."""
+        """Work until asked to stop, idle for too long, or diverged; give the exit code. Raises LockHeld, Misconfigured."""
         lock = self._lock()
         try:
             self.beat("load", f"model {self.model}", LOAD_PATIENCE_S)
+            sweep_left_overs(self.paths, self.model)
             self._loop()
             self.beat("idle", "ended", IDLE_BEAT_S, exit_code=0)
             return 0
+        except WeaverError as error:
+            self.log.error("%s", error, extra={"event": "gave_up"})
+            self.beat("idle", str(error), IDLE_BEAT_S, exit_code=error.exit_code)
+            raise
         finally:
             os.close(lock)
 
@@ -97,24 +114,36 @@ class Worker:
                     break
                 idle_since = self._clock.mono()
                 continue
-            config = load(self.paths)
-            every_s = config.weaver.checkpoints.every_s
-            if self.engine.save_is_due(every_s):
+            if self.engine.save_is_due(self._config.weaver.checkpoints.every_s):
                 self._save()
             now = self._clock.mono()
-            if now - idle_since > config.training.idle_limit_s:
+            if now - idle_since > self._config.training.idle_limit_s:
                 break
             if now - self._beaten >= BEAT_S:
+                self._reload_if_changed()
                 self.beat("idle", "waiting for a job", IDLE_BEAT_S)
             time.sleep(LOOK_S)
-        if self.engine.has_unsaved():
-            self._save()
+        self._save()
 
     def _save(self) -> None:
-        self.beat("save", "saving", LOAD_PATIENCE_S)
-        name = self.engine.save()
-        self.log.info("saved %s", name, extra={"event": "checkpoint", "checkpoint": name})
-        write_event(self.paths, "trainer", "checkpoint", model=self.model, checkpoint=name)
+        """Publish what is in no checkpoint yet; where the disk does not allow it, it stays in memory."""
+        name = self.engine.try_save() if self.engine.has_unsaved() else None
+        if name is not None:
+            self.log.info("saved %s", name, extra={"event": "checkpoint", "checkpoint": name})
+            write_event(self.paths, "trainer", "checkpoint", model=self.model, checkpoint=name)
+
+    def _reload_if_changed(self) -> None:
+        """Read config/ again when it has changed; a new one that is not valid does not take the place of the old."""
+        try:
+            mark = fingerprint(self.paths)
+            if mark == self._mark:
+                return
+            self._mark = mark
+            self._config = load(self.paths)
+        except FileNotFoundError:
+            return  # an editor is replacing a file at this moment
+        except InvalidConfig as error:
+            self.log.error("config/ has changed but is not valid, the old one stays in force: %s", error)
 
     def _next_request(self) -> RunRequest | None:
         """Give the oldest claimed job that has run.json and no result.json."""
@@ -137,8 +166,12 @@ class Worker:
         folder = self.paths.state("processing") / request.job
         self.engine.writer = TrainingStatusWriter(folder / "progress.json")
         self.engine.order = lambda: self._order(folder)
-        config = self._config(request, folder)
+        config = self._run_config(request, folder)
         result = self.engine.run_job(config)
+        if result.misconfigured:
+            # No fault of the job: it gets no result and waits in processing/, as all others would fail like it.
+            self._save()
+            raise Misconfigured(detail=result.error)
         record = RunResult(
             job=request.job, model=self.model, outcome=result.outcome, global_step=result.global_step,
             rows_done=result.rows_done, runtime_s=result.runtime_s, train_s=result.train_s, tokens=result.tokens,
@@ -151,8 +184,9 @@ class Worker:
         level("%s: %s", result.outcome, result.error or result.summary, extra={"job": request.job, "event": "run"})
         return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED)
 
-    def _config(self, request: RunRequest, folder: Path) -> TrainerConfig:
-        config = load(self.paths)
+    def _run_config(self, request: RunRequest, folder: Path) -> TrainerConfig:
+        self._reload_if_changed()
+        config = self._config
         sidecar = read_if_there(Sidecar, folder / "sidecar.json") or Sidecar()
         skill, level = sidecar.params.get("skill"), sidecar.params.get("level")
         return TrainerConfig(

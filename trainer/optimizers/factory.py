@@ -28,3 +28,9 @@ def create_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.O
     return torch.optim.AdamW(
         param_groups(model, config.weight_decay), lr=config.lr, betas=config.betas, fused=False, foreach=True
     )
+
+
+def configure_optimizer(optimizer: torch.optim.Optimizer, config: OptimizerConfig) -> None:
+    """Put the configured learning rate, betas and decay into an optimizer whose state was saved under other ones."""
+    for group, decay in zip(optimizer.param_groups, (config.weight_decay, 0.0), strict=True):
+        group.update(lr=config.lr, initial_lr=config.lr, betas=config.betas, weight_decay=decay)
