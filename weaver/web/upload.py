@@ -66,11 +66,15 @@ class Form:
         self.sidecar: bytes | None = None
         self.is_whole = False
         self._file, self._part = file, _Part()
-        self._parser = MultipartParser(boundary, {
+        callbacks: Any = {
             "on_part_begin": self._begin, "on_part_data": self._data, "on_header_field": self._header_name,
             "on_header_value": self._header_value, "on_header_end": self._header_end,
             "on_headers_finished": self._headers_finished, "on_end": self._end,
-        })  # fmt: skip
+        }  # fmt: skip
+        try:
+            self._parser = MultipartParser(boundary, callbacks)
+        except FormParserError as error:
+            raise UsageError(detail=f"The body cannot be taken apart: {error}") from error
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body. Raises UsageError for what is not the form we ask for."""
@@ -90,7 +94,7 @@ class Form:
 
     def _header_end(self) -> None:
         part = self._part
-        part.headers[part.header_name.decode("latin-1").lower()] = part.header_value.decode("utf-8", "replace")
+        part.headers[part.header_name.decode("latin-1").lower()] = part.header_value.decode("latin-1")
         part.header_name = part.header_value = b""
 
     def _headers_finished(self) -> None:

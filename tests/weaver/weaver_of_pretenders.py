@@ -1,0 +1,33 @@
+"""A real Weaver over pretending programs. Run as a script: every argument is NAME:MANNER[:AFTER]."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from core.paths import Paths
+from weaver.adoption import lock_home
+from weaver.desired import Program
+from weaver.supervisor import Supervisor
+from weaver.wishes import Wishes
+
+PRETENDER = str(Path(__file__).with_name("pretender.py"))
+
+
+def program(text: str, stage: int) -> Program:
+    """Describe one pretender; each later one is a stage further up."""
+    name, manner, *after = text.split(":")
+    return Program(
+        name=name, argv=(PRETENDER, name, manner), stage=stage, after=tuple(after), start_s=1.0, grace_s=1.0, hung_grace_s=0.3
+    )
+
+
+if __name__ == "__main__":
+    paths = Paths(Path(os.environ["WEAVER_HOME"]))
+    lock_home(paths)
+    paths.make()
+    wishes = Wishes(paths, os.environ, tuple(program(text, stage) for stage, text in enumerate(sys.argv[1:])))
+    supervisor = Supervisor(paths, os.environ, wishes)
+    supervisor.install_signals()
+    supervisor.run()
