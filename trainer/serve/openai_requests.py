@@ -13,9 +13,7 @@ from typing import Any
 from core.records import strict_json
 from trainer.serve.api_errors import ApiError, invalid, unsupported
 
-COMMON = frozenset(
-    {"model", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "logprobs", "n"}
-)
+COMMON = frozenset({"model", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "logprobs", "n"})
 CHAT = COMMON | {"messages", "max_completion_tokens", "top_logprobs"}
 COMPLETIONS = COMMON | {"prompt"}
 MESSAGE = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})

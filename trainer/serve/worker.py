@@ -56,16 +56,15 @@ class Work:
         self.left = 0
 
     def cancel(self) -> None:
-        """Stop working on it as soon as possible."""
+        """Stop working on it as soon as possible: before it begins, or at the next step. For any thread."""
         self.cancelled = True
+        self.future.cancel()
         for row in self.rows:
             row.cancelled = True
 
     def begin(self) -> bool:
         """Take it up, unless it was cancelled. From here on its future ends with a result or an error."""
         self.begun = True
-        if self.cancelled:
-            self.future.cancel()
         return self.future.set_running_or_notify_cancel()
 
 

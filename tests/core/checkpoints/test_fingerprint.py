@@ -13,7 +13,9 @@ from core.errors import InvalidData
 FIXED = [[1, 2], [3]]
 
 
-def fingerprint(name: str, numbers: list[list[float]], prompts: list[list[int]] | None = None, dtype: str = "float32") -> Fingerprint:
+def fingerprint(
+    name: str, numbers: list[list[float]], prompts: list[list[int]] | None = None, dtype: str = "float32"
+) -> Fingerprint:
     """Give a fingerprint with these log-probabilities on the fixed prompts, or on others."""
     return Fingerprint(
         checkpoint=name,

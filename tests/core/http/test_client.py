@@ -112,7 +112,9 @@ def test_come_back_later_is_unavailable_with_what_the_server_said(client: Client
     assert client.post("/x", {}, Echo).body == "{}"
 
 
-@pytest.mark.parametrize(("path", "status", "detail"), [("/refused", 404, "no such model"), ("/odd", 500, "Internal Server Error")])
+@pytest.mark.parametrize(
+    ("path", "status", "detail"), [("/refused", 404, "no such model"), ("/odd", 500, "Internal Server Error")]
+)
 def test_refusal_carries_status_and_reason(client: Client, path: str, status: int, detail: str) -> None:
     with pytest.raises(RemoteRefused, match=detail) as caught:
         client.post(path, {}, Echo)

@@ -44,7 +44,7 @@ class Swallower(Recorder):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
-        except Exception:
+        except Exception:  # noqa: BLE001 - this is what it stands for
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"all is well"})
 
@@ -87,7 +87,9 @@ def test_public_route_needs_no_key() -> None:
     assert knock("GET", "/health", LOCAL)[0] == 200
 
 
-@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Bearer wrong", f"Basic {READ}", READ, f"Bearer {READ}x", "Bearer é"])
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", "Bearer wrong", f"Basic {READ}", READ, f"Bearer {READ}x", "Bearer é"]
+)
 def test_missing_or_wrong_key_is_401(value: str) -> None:
     app = Recorder()
     status, body, headers = knock("GET", "/things/1", {**LOCAL, "authorization": value}, app=app)
@@ -121,15 +123,17 @@ def test_path_parameter_takes_one_segment_unless_it_is_a_path() -> None:
     assert knock("POST", "/things/", bearer(READ))[0] == 404
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:65535", "[::1]:8765", "[::1]", "weaver.lan", "weaver.lan:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:65535", "[::1]:8765", "[::1]", "weaver.lan", "weaver.lan:80"]
+)
 def test_own_name_with_any_port_is_let_in(host: str) -> None:
     assert knock("GET", "/health", {"host": host}, allowed_hosts=["Weaver.lan"])[0] == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8765", "evil@localhost", "localhost:8765/x", "localhost,evil",
-     "127.0.0.2", "[::2]", "localhost:", "::1"],
+    ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8765", "evil@localhost", "localhost:8765/x",
+     "localhost,evil", "127.0.0.2", "[::2]", "localhost:", "::1"],
 )  # fmt: skip
 def test_foreign_host_is_400_before_anything_else(host: str) -> None:
     app = Recorder()

@@ -77,7 +77,9 @@ def test_batched_answers_equal_those_alone(loaded: Loaded, join_at_once: int) ->
     some = prompts(40)
     lengths = [limits.randint(1, 20) for _ in some]
     together = run(loaded.net, [row(p, n, top=3) for p, n in zip(some, lengths, strict=True)], join_at_once)
-    for one, single in zip(together, alone(loaded.net, [row(p, n, top=3) for p, n in zip(some, lengths, strict=True)]), strict=True):
+    for one, single in zip(
+        together, alone(loaded.net, [row(p, n, top=3) for p, n in zip(some, lengths, strict=True)]), strict=True
+    ):
         assert [choice.id for choice in one.choices] == [choice.id for choice in single.choices]
         for mine, its in zip(one.choices, single.choices, strict=True):
             assert mine.logprob == pytest.approx(its.logprob, abs=1e-4)

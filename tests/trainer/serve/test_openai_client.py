@@ -12,6 +12,7 @@ from core.text.tokens import decode_ids, encode_prompt, load_tokenizer
 from tests.trainer.serve.oracle_home import Running, name_of
 
 MODEL = f"tiny/{name_of(10)}"
+IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
 USER: Any = {"role": "user", "content": "reverse ka lo mi"}
 
 
@@ -30,7 +31,11 @@ def test_chat_answers_and_says_which_checkpoint_did(running: Running, client: op
     row = next(row for row in running.client().models() if row.id == MODEL)
     assert (answer.model, answer.system_fingerprint) == (MODEL, row.weaver.weights_id)
     assert answer.model_extra["weaver"] == {"step": 10, "model_path": MODEL}
-    assert (answer.object, answer.choices[0].finish_reason, answer.choices[0].message.role) == ("chat.completion", "length", "assistant")
+    assert (answer.object, answer.choices[0].finish_reason, answer.choices[0].message.role) == (
+        "chat.completion",
+        "length",
+        "assistant",
+    )
     tokenizer = load_tokenizer(running.paths.model("tiny").checkpoint(name_of(10)))
     prompt = len(encode_prompt(tokenizer, [USER]))
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (prompt, 12, prompt + 12)
@@ -82,7 +87,9 @@ def test_logprobs_are_of_the_tokens_of_the_answer(client: openai.OpenAI) -> None
         assert len(token.top_logprobs) == 3
         assert token.logprob == token.top_logprobs[0].logprob  # greedy takes the likeliest
         assert token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob >= token.top_logprobs[2].logprob
-    assert "".join(token.token for token in choice.logprobs.content if token.bytes) in choice.message.content.replace("\ufffd", "")
+    assert "".join(token.token for token in choice.logprobs.content if token.bytes) in choice.message.content.replace(
+        "\ufffd", ""
+    )
 
 
 def test_seed_fixes_a_sampled_answer(client: openai.OpenAI) -> None:
@@ -160,7 +167,7 @@ def test_null_counts_as_not_given(client: openai.OpenAI) -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options"), ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [USER, {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[1].content"),
+        ({"messages": [USER, {"role": "user", "content": [IMAGE]}]}, "messages[1].content"),
         ({"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "messages[0].mood"),
         ({"messages": "hello"}, "messages"), ({"model": ""}, "model"), ({"extra_body": {"model": 5}}, "model"),
     ],

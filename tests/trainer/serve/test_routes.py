@@ -28,7 +28,12 @@ ALL = pytest.mark.parametrize("route", list(ROUTES), ids=lambda route: f"{route.
 
 
 def send(
-    running: Running, method: str, path: str, headers: dict[str, str] | None = None, body: Any = b"{}", key: str | None = "oracle-admin"
+    running: Running,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: Any = b"{}",
+    key: str | None = "oracle-admin",
 ) -> tuple[int, Any]:
     """Send one raw request; give status and JSON."""
     connection = http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=30)
@@ -83,7 +88,9 @@ def test_body_over_the_limit_is_413_with_and_without_a_length(running: Running, 
         assert (status, answer["error"]["code"]) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/v1", "/v1/chat/completions/", "/metrics", "/admin"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/openapi.json", "/", "/v1", "/v1/chat/completions/", "/metrics", "/admin"]
+)
 def test_undeclared_path_is_refused_even_with_the_admin_key(running: Running, path: str) -> None:
     assert send(running, "GET", path)[0] == 404
     assert send(running, "GET", path, key=None)[0] == 401
@@ -200,13 +207,17 @@ def test_load_unload_and_alias(running: Running) -> None:
         client.unload(f"other/{name_of(7)}")
 
 
-@pytest.mark.parametrize(("alias", "model"), [("champion", "other@7"), ("best", "tiny@10"), ("tiny/best", "tiny@10"), ("../champion", "tiny@10")])
+@pytest.mark.parametrize(
+    ("alias", "model"), [("champion", "other@7"), ("best", "tiny@10"), ("tiny/best", "tiny@10"), ("../champion", "tiny@10")]
+)
 def test_alias_that_is_none_is_refused(running: Running, alias: str, model: str) -> None:
     with pytest.raises(RemoteRefused, match="alias"):
         running.client().alias(alias, model)
 
 
-@pytest.mark.parametrize("model", ["/etc", "tiny/../../etc", "models/tiny", "tiny/checkpoint-10-20261120-2130/../x", "file:///etc"])
+@pytest.mark.parametrize(
+    "model", ["/etc", "tiny/../../etc", "models/tiny", "tiny/checkpoint-10-20261120-2130/../x", "file:///etc"]
+)
 def test_paths_are_no_ids(running: Running, model: str) -> None:
     with pytest.raises(RemoteRefused, match="There is no model") as caught:
         running.client().client.post("/admin/load", ModelRequest(model=model), dict)
