@@ -208,6 +208,16 @@ def test_proof_that_fails_after_the_flip_rolls_back_to_the_champion(factory: Dep
     assert len(factory.records) == 2  # it is not eligible any more
 
 
+def test_alias_that_answers_as_another_checkpoint_after_the_flip_is_rolled_back(factory: Deploying) -> None:
+    first = factory.grow(10, binary=40, syllables=60)
+    factory.tick()
+    second = factory.grow(20, binary=0, syllables=0)
+    factory.oracle.on_alias[second] = lambda: factory.oracle.aliases.update({"champion": factory.names[0]})
+    factory.tick()
+    assert factory.verdicts[-1] == ("rolled_back", second) and factory.alias == first
+    assert f"champion was answered by tiny/{factory.names[0]}" in factory.records[-1].reason
+
+
 def test_first_deployment_that_fails_after_the_flip_goes_back_to_the_base(factory: Deploying) -> None:
     first = factory.grow(10, binary=40, syllables=60)
     factory.oracle.on_alias[first] = lambda: factory.oracle.logprob.update({first: -9.0})

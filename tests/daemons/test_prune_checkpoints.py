@@ -149,13 +149,13 @@ def test_left_overs_of_a_dead_trainer_are_swept_and_those_of_a_live_one_are_not(
     assert not staged.exists()
 
 
-def put_completed(home: TestHome, number: int, generated: bool) -> Path:
+def put_completed(home: TestHome, number: int, source: str) -> Path:
     folder = home.paths.state("completed") / f"20261120-{number:09d}-0123abcd-drop"
     folder.mkdir(parents=True)
     job = Job(
         id=folder.name, name="drop.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=3, content_sha256="0" * 64,
-        spec="chat_sft_v1", source="generate_data" if generated else "inbox", priority="low", model="tiny", made_for=None,
-        generator=Maker(id="binary", version="1") if generated else None, validator=Maker(id="watch_inbox", version="1"),
+        spec="chat_sft_v1", source=source, priority="low", model="tiny", made_for=None,
+        generator=Maker(id="binary", version="1"), validator=Maker(id="watch_inbox", version="1"),
         lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None, reason=None, duplicate_of=None,
     )  # fmt: skip
     (folder / "job.json").write_bytes(encode_pretty(job))
@@ -165,8 +165,8 @@ def put_completed(home: TestHome, number: int, generated: bool) -> Path:
 
 def test_data_of_old_generated_jobs_goes_and_that_of_people_stays(home: TestHome) -> None:
     kept = prune_checkpoints.GENERATED_DATA_KEPT
-    people = [put_completed(home, number, generated=False) for number in range(5)]
-    generated = [put_completed(home, 100 + number, generated=True) for number in range(kept + 7)]
+    people = [put_completed(home, number, "people") for number in range(5)]
+    generated = [put_completed(home, 100 + number, "generate_data") for number in range(kept + 7)]
     assert tick_until_done(home, PruneCheckpoints()) == 7
     assert all((folder / "data.jsonl").exists() for folder in people + generated[7:])
     assert not any((folder / "data.jsonl").exists() for folder in generated[:7])
