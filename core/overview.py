@@ -46,7 +46,8 @@ class SkillLine(Part, frozen=True):
 class Overview(Record, frozen=True, tag="weaver.overview/1"):
     """The status report and what a person wants to see beside it. A part whose view is missing is null.
 
-    ranking holds the best of the default model; proof_is_late: what is served was last proved too long ago.
+    ranking holds the best of the default model; proof_is_late: what is served was last proved too long ago. Nothing is served
+    while oracle_is_up is false, whatever was deployed.
     """
 
     status: StatusReport
@@ -55,6 +56,7 @@ class Overview(Record, frozen=True, tag="weaver.overview/1"):
     ranking: list[Ranked] | None
     proof_age_s: float | None
     proof_is_late: bool
+    oracle_is_up: bool
     problems: list[str]
 
 
@@ -85,7 +87,7 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
         status=status, skills=_skills(curriculum), nothing_to_learn=curriculum is not None and nothing_to_learn(curriculum),
         ranking=_ranking(paths, config.weaver.model if config else None), proof_age_s=proof_age_s,
         proof_is_late=bool(config and proof_age_s and proof_age_s > LATE_PROOFS * config.evals.proof_every_s),
-        problems=problems,
+        oracle_is_up=living.seen("oracle").fresh, problems=problems,
     )  # fmt: skip
 
 

@@ -257,6 +257,15 @@ def test_served_checkpoint_is_shown_with_the_age_of_its_proof(paths: Paths) -> N
     assert not overview.proof_is_late
 
 
+def test_what_was_deployed_is_not_served_while_the_oracle_is_down(paths: Paths) -> None:
+    serve(paths, 100)
+    assert not look(paths).oracle_is_up
+    healthy(paths, "oracle")
+    assert look(paths).oracle_is_up
+    beat(paths, "oracle", due_in_s=-1.0)
+    assert not look(paths).oracle_is_up
+
+
 def test_proof_that_is_long_overdue_is_late(paths: Paths) -> None:
     serve(paths, 3600)
     assert look(paths).proof_is_late

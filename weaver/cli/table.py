@@ -107,8 +107,10 @@ def _serving(overview: Overview, colours: bool) -> str:
         return "serving  nothing yet: no checkpoint was deployed"
     age = duration_text(overview.proof_age_s)
     proof = f"NOT proved for {age}" if overview.proof_is_late else f"proved {age} ago"
+    if not overview.oracle_is_up:
+        proof = "but the oracle is not up"
     text = _cut(f"serving  {plain(serving.checkpoint)} on {plain(serving.host)}, {proof}")
-    return paint(text, "yellow" if overview.proof_is_late else None, colours)
+    return paint(text, "yellow" if overview.proof_is_late or not overview.oracle_is_up else None, colours)
 
 
 def _skill(line: SkillLine) -> str:

@@ -102,8 +102,10 @@ def test_stale_heartbeat_is_not_shown_as_running(paths: Paths) -> None:
     assert done.stdout.startswith("DEGRADED")
 
 
-def test_late_proof_and_the_curriculum_are_said(paths: Paths) -> None:
+def test_late_proof_a_missing_oracle_and_the_curriculum_are_said(paths: Paths) -> None:
     shown = "\n".join(lines(full(paths), False))
+    assert "but the oracle is not up" in shown
+    shown = "\n".join(lines(msgspec.structs.replace(full(paths), oracle_is_up=True), False))
     assert "NOT proved for 2h00m" in shown
     assert "binary level 2 (mastered 1)" in shown
     found = overview(paths, nothing_to_learn=True, skills=[

@@ -52,7 +52,8 @@ function serving(overview) {
   const s = overview.status.serving;
   if (!s) return "nothing yet: no checkpoint was deployed";
   const age = duration(overview.proof_age_s);
-  return `${s.checkpoint} on ${s.host}, ${overview.proof_is_late ? `NOT proved for ${age}` : `proved ${age} ago`}`;
+  const proof = overview.proof_is_late ? `NOT proved for ${age}` : `proved ${age} ago`;
+  return `${s.checkpoint} on ${s.host}, ${overview.oracle_is_up ? proof : "but the oracle is not up"}`;
 }
 
 function learning(overview) {
