@@ -100,9 +100,9 @@ class InboxHome(TestHome):
         return [decode(QuarantinedLine, line, str(path)) for line in path.read_bytes().splitlines()]
 
 
-def chat(question: str, answer: str, **more: Any) -> str:
+def chat(question: str, said: str, /, **more: Any) -> str:
     """Write one line of an OpenAI-messages file."""
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
     return json.dumps({"messages": messages, **more})
 
 
