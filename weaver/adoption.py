@@ -62,11 +62,10 @@ def _is_own(ref: ProcessRef) -> bool:
 
 
 def weaver_process(paths: Paths) -> ProcessRef | None:
-    """Give the living Weaver of this home: by its heartbeat, or by its mark before the first beat; None when there is none."""
-    beat = read_heartbeat(paths, WEAVER)
-    if beat is not None and is_alive(ref_of(beat)):
+    """Give the living Weaver of this home that is not this process: by its heartbeat, else by its mark; None: there is none."""
+    beat, me = read_heartbeat(paths, WEAVER), this_process()
+    if beat is not None and is_alive(ref_of(beat)) and ref_of(beat) != me:
         return ref_of(beat)
-    me = this_process()
     return next((ref for program, ref in spawned(paths.home_id) if program == WEAVER and ref != me), None)
 
 

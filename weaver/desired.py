@@ -99,7 +99,7 @@ def unexplained(name: str) -> Program:
     """
     known = {program.name for program in PROGRAMS if program.argv is not None}
     is_ours = name in known or name.rpartition(".")[0] in known
-    return Program(name=name, argv=() if is_ours else None, stage=3, start_s=float("inf"))
+    return Program(name=name, argv=() if is_ours else None, stage=3, start_s=float("inf"), grace_s=5.0)
 
 
 def python_argv(program: Program) -> list[str]:

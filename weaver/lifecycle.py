@@ -28,7 +28,7 @@ from weaver.supervisor import Supervisor
 from weaver.wishes import LastWish, Wishes
 
 LOOK_S = 0.05
-DEAF_S = 10.0
+DEAF_S = 5.0
 ORDER_S = 15.0
 _GIVEN_UP = (State.PARKED, State.FATAL)
 
