@@ -92,6 +92,9 @@ class DeployBest:
         self._connect = connect
         self._shelf: tuple[str, ScoreShelf] | None = None
         self._ledger: Ledger | None = None
+        self._found: object = None
+        self._config: object = None
+        self._current: list[Score] = []
         self._view: Serving | None = None  # so that a deleted view comes back with its time of proof
 
     def tick(self, ctx: Context) -> Report:
@@ -184,9 +187,12 @@ class DeployBest:
     def _scores(self, scene: _Scene) -> list[Score]:
         if self._shelf is None or self._shelf[0] != scene.model:
             self._shelf = scene.model, ScoreShelf(scene.ctx.paths.model(scene.model))
-        skills = enabled(scene.ctx.config.skills)
-        found = current_scores(self._shelf[1].read(scene.ledger.names(scene.model)))
-        return [score for score in found if score.skill in skills]
+        found = self._shelf[1].read(scene.ledger.names(scene.model))
+        if found is not self._found or self._config is not scene.ctx.config:
+            skills = enabled(scene.ctx.config.skills)
+            self._found, self._config = found, scene.ctx.config
+            self._current = [score for score in current_scores(found) if score.skill in skills]
+        return self._current
 
     def _decide(self, scene: _Scene, scores: Sequence[Score], candidate: str, opponent: str) -> Decision:
         best = set(ever_served(scene.deployments))

@@ -87,7 +87,8 @@ class ProbeCheckpoints:
         chosen = next((name for name in _candidates(scene) if scene.missing(name) and not self._is_refused(ctx, name)), None)
         if chosen is None:
             passed_over = _supersede(scene)
-            note = "; ".join(["everything is scored" if not self._refused else "nothing else to ask", *damaged])
+            rest = "nothing else to ask" if self._refused else "everything is scored" if scene.chain else "no checkpoint yet"
+            note = "; ".join([rest, *damaged])
             return Report(did=len(passed_over), note=note, facts={"superseded": passed_over})
         try:
             asked = self._examine(scene, chosen)

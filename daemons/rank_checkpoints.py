@@ -34,6 +34,7 @@ class RankCheckpoints:
         self._shelf: tuple[str, ScoreShelf] | None = None
         self._ledger: Ledger | None = None
         self._seen: object = None
+        self._scored: object = None
         self._views: dict[str, bytes] = {}
         self._report = Report()
 
@@ -44,8 +45,8 @@ class RankCheckpoints:
         here, chain = ledger.names(model), ledger.chain(model)
         scores, unread = self._scores(ctx, model, here)
         taken_back = rolled_back(read_deployments(ctx.paths.model(model)))
-        seen = (ctx.config, model, here, chain, taken_back, [(s.checkpoint, s.suite, s.finished_at, s.host) for s in scores])
-        if seen != self._seen:
+        seen = (ctx.config, model, here, chain, taken_back)
+        if seen != self._seen or scores is not self._scored:
             progress = curriculum(
                 model, scores, chain[::-1], ctx.config.skills,
                 effect=ctx.config.evals.regression_effect, significance=ctx.config.evals.significance,
@@ -55,7 +56,7 @@ class RankCheckpoints:
             ranking = Ranking(models={model: places})
             self._views = {"curriculum.json": encode_pretty(progress), "ranking.json": encode_pretty(ranking)}
             self._report = Report(note=_note(progress, places), facts={"scores": len(scores), "unread": unread})
-            self._seen = seen
+            self._seen, self._scored = seen, scores
         written = [name for name, view in self._views.items() if _write_if_other(ctx.paths.status / name, view)]
         return Report(did=len(written), note=self._report.note, facts=self._report.facts)
 

@@ -27,22 +27,33 @@ class ScoreShelf:
         self._root = model.scores("checkpoint").parent
         self._folders: dict[str, dict[str, Score | None]] = {}
         self._items: dict[tuple[str, bool | None], ScoreItem] = {}
+        self._sorted: list[Score] | None = None
         self.unread: dict[Path, str] = {}
 
     def read(self, live: Collection[str]) -> list[Score]:
-        """Give every score, by step and then by time. live: the checkpoints with weights, the only ones that get new scores."""
+        """Give every score, by step and then by time. live: the checkpoints with weights, the only ones that get new scores.
+
+        The same list object as before if nothing has changed: it is not to be altered.
+        """
         there = [name for name in _names(self._root) if is_checkpoint(name)]
         for name in self._folders.keys() - set(there):
             del self._folders[name]
+            self._sorted = None
         for name in there:
             if name in live or name not in self._folders:
-                self._folders[name] = self._look(name, self._folders.get(name, {}))
-        scores = [score for folder in self._folders.values() for score in folder.values() if score is not None]
-        return sorted(scores, key=lambda score: (checkpoint_order(score.checkpoint), score.finished_at, score.suite))
+                self._look(name)
+        if self._sorted is None:
+            scores = (score for folder in self._folders.values() for score in folder.values() if score is not None)
+            self._sorted = sorted(scores, key=_order)
+        return self._sorted
 
-    def _look(self, name: str, known: dict[str, Score | None]) -> dict[str, Score | None]:
+    def _look(self, name: str) -> None:
+        known = self._folders.get(name)
         files = [file for file in _names(self._root / name) if file.endswith(".json") and not file.startswith(".")]
-        return {file: known[file] if file in known else self._load(self._root / name / file) for file in files}
+        if known is None or known.keys() != set(files):
+            known, folder = known or {}, self._root / name
+            self._folders[name] = {file: known[file] if file in known else self._load(folder / file) for file in files}
+            self._sorted = None
 
     def _load(self, path: Path) -> Score | None:
         try:
@@ -60,6 +71,10 @@ class ScoreShelf:
         if key not in self._items:
             self._items[key] = msgspec.structs.replace(item, answer=None, logprob=None, tokens=None, ms=None, error=None)
         return self._items[key]
+
+
+def _order(score: Score) -> tuple[tuple[int, str, str, int], str, str]:
+    return checkpoint_order(score.checkpoint), score.finished_at, score.suite
 
 
 def _names(folder: Path) -> list[str]:

@@ -39,6 +39,17 @@ def test_new_scores_of_live_checkpoints_and_of_new_folders_are_seen(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_unchanged_scores_are_the_same_list_and_a_deleted_file_makes_another(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    shelf = ScoreShelf(paths.model("tiny"))
+    put_score(paths, "binary-1", OLD)
+    put_score(paths, "binary-2", OLD)
+    first = shelf.read({OLD})
+    assert shelf.read({OLD}) is first
+    next(paths.model("tiny").scores(OLD).glob("binary-1-*")).unlink()
+    assert [score.suite for score in shelf.read({OLD})] == ["binary-2"]
+
+
 def test_removed_scores_vanish(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     shelf = ScoreShelf(paths.model("tiny"))
