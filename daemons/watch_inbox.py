@@ -26,9 +26,9 @@ from core.names import is_identifier
 from core.paths import Paths
 from daemons.harness.context import Context, Report
 
-SLICE_S = 5.0
-TAKING_S = 2.0
-LEAST_S = 1.0
+SLICE_S = 2.0  # a drop that arrives in one tick is seen in the next and taken in the one after that, well within 10 s
+TAKING_S = 1.0
+LEAST_S = 0.5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

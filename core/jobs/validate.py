@@ -73,6 +73,10 @@ def parse_line(data: bytes) -> dict[str, Any]:
         raise LineRefused(
             code="not_utf8", detail=f"byte {error.start} of the line is not UTF-8 ({error.reason}); save the file as UTF-8"
         ) from error
+    if "\0" in text:
+        raise LineRefused(
+            code="not_utf8", detail="the line holds zero bytes: the file is binary, or UTF-16; save it as UTF-8 text"
+        )
     if text.count("[") + text.count("{") > DEEPEST:
         _check_depth(text)
     try:
