@@ -76,6 +76,9 @@ class StreamTrainer(Trainer):
             raise Diverged(what="gradient norm", value=self.step_grad_norm, step=self._stream.step + 1)
         return norm
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write nothing, even if a callback asks for it: the Trainer writes in place, trainer/weights.py alone publishes."""
+
     def take_step_loss(self) -> float:
         """Give the loss of the optimizer step that just ended (mean per trained token) and start the next sum."""
         loss, self.step_loss = self.step_loss, 0.0

@@ -106,7 +106,8 @@ def sweep_left_overs(paths: Paths, name: str) -> None:
     """
     model = paths.model(name)
     states, known = model.root / "state", Ledger(paths).links(name)
-    remove_tree(model.staging, model.trash)
+    if model.staging.exists():
+        remove_tree(model.staging, model.trash)
     for state in states.iterdir() if states.is_dir() else ():
         if state.name not in known and not model.checkpoint(state.name).exists():
             remove_tree(state, model.trash)
