@@ -14,11 +14,12 @@ from enum import StrEnum
 
 from core.checkpoints.deployment import PairedTest
 from core.config import EvalsConfig
-from core.evals.regression import Guard, blocks, guards, unmeasured
+from core.evals.regression import Guard, Regression, blocks, guards, unmeasured
 from core.evals.score import Pairing, Score, latest_by_suite, pair
 from core.evals.statistics import Verdict, compare, sign_test
 
 POOLED = "all"
+_ITEMS_NAMED = 10
 
 
 class Promotion(StrEnum):
@@ -68,7 +69,7 @@ def decide(
         return Decision(Promotion.UNMEASURED, f"has not sat {', '.join(missing)}, where a deployed one has", tests, guarded)
     blocked = blocks(candidate, best, train_loss, config.regression_effect, config.significance)
     if blocked is not None:
-        return Decision(Promotion.BLOCKED, blocked.reason, tests, guarded)
+        return Decision(Promotion.BLOCKED, blocked.reason + _newly_wrong(blocked), tests, guarded)
     verdict, reason = _compared(pooled, config)
     return Decision(verdict, reason, tests, guarded)
 
@@ -87,6 +88,12 @@ def _tested(suite: str, pairing: Pairing) -> PairedTest:
 def _guarded(guard: Guard) -> PairedTest:
     """Give a guard as a test: its p is that of as many losses."""
     return PairedTest(suite=guard.suite, better=guard.better, worse=guard.worse, p=guard.p, effect=guard.effect)
+
+
+def _newly_wrong(blocked: Regression) -> str:
+    items = [item for guard in blocked.guards for item in guard.newly_wrong]
+    more = f" and {len(items) - _ITEMS_NAMED} more" if len(items) > _ITEMS_NAMED else ""
+    return f"; newly wrong: {', '.join(items[:_ITEMS_NAMED])}{more}" if items else ""
 
 
 def _compared(pooled: Pairing, config: EvalsConfig) -> tuple[Promotion, str]:

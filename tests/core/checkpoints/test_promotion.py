@@ -8,7 +8,7 @@ from core.checkpoints.promotion import POOLED, Promotion, decide
 from core.config import EvalsConfig
 from core.evals.score import Score
 from core.evals.statistics import sign_test
-from tests.core.checkpoints.score_builder import make_score
+from tests.core.checkpoints.score_builder import committed_suites, make_score
 
 BASE, CHAMPION, CANDIDATE = (f"checkpoint-{step}-20261120-2130" for step in (0, 100, 200))
 CONFIG = EvalsConfig()
@@ -67,6 +67,8 @@ def test_gain_on_one_suite_does_not_pay_for_unlearning_another() -> None:
     assert decision.test[0].effect > 0.25
     assert decision.verdict is Promotion.BLOCKED
     assert "12 items newly wrong" in decision.reason and "binary-1 by 15 points" in decision.reason
+    lost = committed_suites()["binary-1"].items[:12]
+    assert f"newly wrong: {', '.join(item.id for item in lost[:10])} and 2 more" in decision.reason
     assert {guard.suite: guard.worse for guard in decision.guards} == {"binary-1": 12, "binary-2": 0}
 
 
