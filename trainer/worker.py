@@ -35,15 +35,13 @@ LOOK_S = 0.1
 BEAT_S = 2.0
 IDLE_BEAT_S = 6.0
 LOAD_PATIENCE_S = 180.0
+_VERBS = {"pause": Outcome.PAUSED, "stop": Outcome.STOPPED, "skip": Outcome.SKIPPED}
 
 
 class Misconfigured(WeaverError):
     """Nothing can be trained until this is mended: {detail}"""
 
     exit_code = 78
-
-
-_VERBS = {"pause": Outcome.PAUSED, "stop": Outcome.STOPPED, "skip": Outcome.SKIPPED}
 
 
 class Worker:
@@ -162,7 +160,10 @@ class Worker:
         return min(found, key=lambda request: (request.at, request.job)) if found else None
 
     def _train(self, request: RunRequest) -> bool:
-        """Run one job and write its result; False when this process must end (its weights are not to be trusted)."""
+        """Run one job and write its result; False when this process must end, as it is not to be trusted any more.
+
+        A job that can never be trained was refused before anything happened to the weights. Raises Misconfigured.
+        """
         folder = self.paths.state("processing") / request.job
         self.engine.writer = TrainingStatusWriter(folder / "progress.json")
         self.engine.order = lambda: self._order(folder)
@@ -182,7 +183,7 @@ class Worker:
         self._report = LastReport(did=1, note=result.summary, facts={"job": request.job}, at=record.at)
         level = self.log.info if result.success else self.log.warning
         level("%s: %s", result.outcome, result.error or result.summary, extra={"job": request.job, "event": "run"})
-        return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED)
+        return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED) or result.permanent
 
     def _run_config(self, request: RunRequest, folder: Path) -> TrainerConfig:
         self._reload_if_changed()
@@ -221,4 +222,3 @@ def work(home: Path, model: str) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return worker.run()
-
