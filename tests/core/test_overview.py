@@ -114,6 +114,14 @@ def test_view_of_another_boot_is_stale_and_its_programs_are_stopped(paths: Paths
     assert [(row.state, row.pid) for row in status.daemons] == [(State.STOPPED, None)]
 
 
+def test_view_of_another_boot_says_nothing_of_the_programs_of_this_one(paths: Paths) -> None:
+    healthy(paths, "oracle")
+    supervise(paths, [program("oracle", restarts=9, last_exit=78)], boot=OTHER_BOOT)
+    status = look(paths).status
+    assert status.state == "degraded"
+    assert [(row.state, row.restarts, row.last_exit) for row in status.daemons] == [(State.RUNNING, 0, None)]
+
+
 def test_programs_that_outlive_the_weaver_are_shown_and_the_state_is_degraded(paths: Paths) -> None:
     healthy(paths, "oracle", "web")
     dead = dead_process()

@@ -73,6 +73,7 @@ def message(process: subprocess.Popen[str]) -> str:
     return str(json.loads(process.stdout.readline())["msg"])
 
 
+@pytest.mark.timeout(60)
 def test_following_shows_new_lines_new_programs_and_both_sides_of_a_rotation(
     paths: Paths, following: subprocess.Popen[str]
 ) -> None:

@@ -36,10 +36,12 @@ def test_deleted_views_come_back(web: WebProcess) -> None:
 def test_asked_to_stop_it_ends_with_0_even_while_somebody_listens(tmp_path: Path) -> None:
     paths = make_home(tmp_path / "home")
     with running(paths) as web:
-        connection = socket.create_connection(("127.0.0.1", web.port))
+        connection = socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE_S)
         connection.sendall(f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {web.key}\r\n\r\n".encode())
         assert b"200 OK" in connection.recv(100)
         web.process.terminate()
+        rest = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert rest.endswith(b"\r\n0\r\n\r\n"), "the stream was cut off, not ended"
         assert web.process.wait(timeout=DEADLINE_S) == 0
         connection.close()
     beat = read_heartbeat(paths, "web")
