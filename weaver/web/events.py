@@ -49,8 +49,10 @@ def event(kind: str, number: int, data: Any) -> bytes:
 class Hub:
     """The present overview and the latest patches, kept only while somebody listens. All methods belong to one event loop."""
 
-    def __init__(self, collect: Callable[[], Overview], start_id: int, every_s: float = EVERY_S) -> None:
-        self._collect, self._every_s = collect, every_s
+    def __init__(
+        self, collect: Callable[[], Overview], start_id: int, every_s: float = EVERY_S, comment_s: float = COMMENT_S
+    ) -> None:
+        self._collect, self._every_s, self._comment_s = collect, every_s, comment_s
         self._id = start_id
         self._now: Any = None
         self._patches: deque[tuple[int, bytes]] = deque(maxlen=KEPT_PATCHES)
@@ -77,13 +79,13 @@ class Hub:
             if seen is None:
                 seen = self._id
                 yield event("snapshot", seen, self._now)
-            comment_at = asyncio.get_running_loop().time() + COMMENT_S
+            comment_at = asyncio.get_running_loop().time() + self._comment_s
             while not self._closing:
                 for number, data in [item for item in self._patches if item[0] > seen]:
                     seen = number
                     yield data
                 if asyncio.get_running_loop().time() >= comment_at:
-                    comment_at += COMMENT_S
+                    comment_at += self._comment_s
                     yield b": still here\n\n"
                 await self._wait(seen)
                 if not self._holds(seen):
@@ -109,7 +111,7 @@ class Hub:
     async def _wait(self, seen: int) -> None:
         async with self._changed:
             try:
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(min(1.0, self._comment_s)):
                     await self._changed.wait_for(lambda: self._id != seen)
             except TimeoutError:
                 return

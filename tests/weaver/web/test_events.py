@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import http.client
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.core.home_files import put_job
-from tests.weaver.web.web_process import WebProcess
-from weaver.web.events import patch
+from core.clock import SystemClock
+from core.overview import collect
+from tests.core.home_files import make_home, put_job
+from tests.weaver.web.web_process import WebProcess, until
+from weaver.web.events import COMMENT_S, MOST_LISTENERS, Hub, patch
 
 
 def apply(value: Any, steps: list[dict[str, Any]]) -> Any:
@@ -127,11 +131,37 @@ def test_ids_rise_over_a_pause_without_listeners(web: WebProcess) -> None:
         assert number >= last
 
 
-def test_comment_comes_at_least_every_15_seconds(web: WebProcess) -> None:
-    """Takes 15 s: it waits for the comment that keeps proxies from closing the stream."""
-    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+def test_comments_keep_a_stream_alive_in_which_nothing_happens(tmp_path: Path) -> None:
+    paths = make_home(tmp_path / "home")
+    still = collect(paths, {}, SystemClock())
+
+    async def listen() -> list[bytes]:
+        hub = Hub(lambda: still, start_id=1, every_s=0.01, comment_s=0.05)
+        stream = hub.listen(None)
+        got = [await anext(stream) for _ in range(3)]
+        hub.close()
+        return got + [item async for item in stream]
+
+    snapshot, *comments = asyncio.run(asyncio.wait_for(listen(), 30))
+    assert snapshot.startswith(b"event: snapshot\nid: 1\n")
+    assert set(comments) == {b": still here\n\n"}
+    assert COMMENT_S == 15.0
+
+
+def test_no_more_listeners_than_fit(web: WebProcess) -> None:
+    with ExitStack() as stack:
+        for _ in range(MOST_LISTENERS):
+            next(stack.enter_context(listening(web)))
+        answer = web.ask("GET", "/api/events")
+        assert (answer.status, answer.json["error"]["code"]) == (503, "too_many_listeners")
+    for _ in range(2 * MOST_LISTENERS):  # those that left have made room
+        until(lambda: _can_listen(web), "a listener that left made room")
+
+
+def _can_listen(web: WebProcess) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
     connection.request("GET", "/api/events", headers=web.authorized)
     response = connection.getresponse()
-    while not (line := response.readline()).startswith(b":"):
-        assert line, "the stream ended before its comment"
+    response.close()
     connection.close()
+    return response.status == 200
