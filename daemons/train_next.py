@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.checkpoints.checkpoint import Head
+from core.checkpoints.history import consumed_rows, newest_complete
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
 from core.errors import IllegalMove, InvalidConfig, NotFound
@@ -27,7 +28,7 @@ from core.orders import Order, answer, pending
 from core.process import ProcessRef, send_signal, this_process
 from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
-from core.runs.run import JobOrder, Outcome, Progress, RunRequest, RunResult
+from core.runs.run import JobOrder, Outcome, Plan, Progress, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
 
@@ -60,11 +61,13 @@ class TrainNext:
         trainer = living_trainer(ctx.paths)
         for model in ledger.models():
             _advance_head(ctx, ledger, model)
-        did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
         for order in pending(ctx.paths, self.name):
             self._obey(ctx, spool, order, trainer)
-        running = self._running(ctx, spool)
+        did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
         pause = paused(ctx.paths)
+        if pause is not None and trainer is None:
+            did += _give_back(ctx, spool, pause)
+        running = self._running(ctx, spool, pause)
         if running is None and pause is None and not _disk_is_low(ctx):
             running = self._claim(ctx, spool)
             did += running is not None
@@ -97,22 +100,25 @@ class TrainNext:
             return
         if verb != "skip":
             set_paused(ctx.paths, Pause(verb=verb, by=order.by, at=at))
-        running = self._running(ctx, spool)
-        if running is not None and trainer is None:
-            end = Attempt(at=at, event="returned", by=self.name, detail=f"{verb} by {order.by}")
-            (spool.skip if verb == "skip" else spool.return_to_queue)(running.job, end)
-        elif running is not None:
+        running = self._running(ctx, spool, paused(ctx.paths))
+        if running is not None and trainer is None and verb == "skip":
+            spool.skip(running.job, Attempt(at=at, event="returned", by=self.name, detail=f"skip by {order.by}"))
+        elif running is not None and trainer is not None:
             told = JobOrder(verb=verb, order=order.id, at=at)
             replace_durable(ctx.paths.state("processing") / running.job / "order.json", encode_pretty(told))
         answer(ctx.paths, self.name, order, True, f"{verb}: {running.job if running else 'no job runs'}")
 
-    def _running(self, ctx: Context, spool: Spool) -> RunRequest | None:
-        """Give the request of the oldest claimed job that has no result yet."""
-        for job in spool.list("processing"):
-            folder = ctx.paths.state("processing") / job
-            if not (folder / "result.json").exists():
-                return read_if_there(RunRequest, folder / "run.json") or self._request(ctx, spool, job)
-        return None
+    def _running(self, ctx: Context, spool: Spool, pause: Pause | None) -> RunRequest | None:
+        """Give the request that the trainer takes: the oldest one without a result, as trainer/worker.py chooses.
+
+        A claimed job without a request gets one when there is no other, and none while there is a pause.
+        """
+        unfinished = _unfinished(ctx, spool)
+        found = [read_if_there(RunRequest, ctx.paths.state("processing") / job / "run.json") for job in unfinished]
+        requests = [request for request in found if request is not None]
+        if requests:
+            return min(requests, key=lambda request: (request.at, request.job))
+        return self._request(ctx, spool, unfinished[0]) if unfinished and pause is None else None
 
     def _request(self, ctx: Context, spool: Spool, job: str) -> RunRequest:
         """Write run.json of a claimed job (also of one whose claimer was killed before it could)."""
@@ -122,7 +128,7 @@ class TrainNext:
         generated = record.source == "generate_data"
         request = RunRequest(
             job=job, model=record.model, parent=head.checkpoint if head else None,
-            epochs=record.training.epochs or ctx.config.training.epochs,
+            epochs=ctx.config.training.epochs if record.training.epochs is None else record.training.epochs,
             max_train_s=ctx.config.weaver.generation.max_job_train_s if generated else None,
             attempt=sum(attempt.event == "claimed" for attempt in spool.read_attempts(job)), at=iso(ctx.clock.now()),
         )  # fmt: skip
@@ -152,13 +158,14 @@ class TrainNext:
         )  # fmt: skip
         if result.outcome is Outcome.COMPLETED:
             return _settle_completed(ctx, spool, ledger, result, end, trainer)
-        if result.outcome is Outcome.PAUSED:
-            if paused(ctx.paths) is not None:
-                return 0
+        pause = paused(ctx.paths)
+        if result.outcome is Outcome.PAUSED and pause is not None and pause.verb == "pause":
+            return 0
+        if result.outcome is Outcome.PAUSED and pause is None:
             spool.reopen(job)
         elif result.outcome is Outcome.SKIPPED:
             spool.skip(job, end)
-        elif result.outcome is Outcome.STOPPED:
+        elif result.outcome in (Outcome.STOPPED, Outcome.PAUSED):
             spool.return_to_queue(job, end)
         elif result.permanent or _failures(spool, job) >= ctx.config.weaver.queue.retries:
             spool.fail(job, end)
@@ -170,7 +177,7 @@ class TrainNext:
     def _start_trainer(self, ctx: Context, spool: Spool, request: RunRequest) -> None:
         """Start a trainer, each further time without a result after a longer wait; note a death in the middle of the job."""
         now = ctx.clock.mono()
-        if now < self._spawn_due or _fails_by_deaths(ctx, spool, request):
+        if now < self._spawn_due or _fails_by_model(ctx, spool, request) or _fails_by_deaths(ctx, spool, request):
             return
         self._spawns += 1
         self._spawn_due = now + min(LONGEST_SPAWN_DELAY_S, 2.0 ** (self._spawns - 1))
@@ -186,14 +193,10 @@ def _advance_head(ctx: Context, ledger: Ledger, model: str) -> None:
     if not names:
         return
     head = ledger.head(model)
-    newest = at = head.checkpoint if head else names[0]
-    family = {at}
-    for name, link in ledger.links(model).items():
-        if link.parent in family:
-            family.add(name)
-            newest = name if name in names and ledger.has_state(model, name) else newest
-    if head is None or newest != head.checkpoint:
-        reason = "trained further" if head or newest != names[0] else "the base"
+    at = head.checkpoint if head else names[0]
+    newest = newest_complete(ledger, model, at) or at
+    if head is None or newest != at:
+        reason = "trained further" if newest != names[0] else "the base"
         ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=iso(ctx.clock.now())))
 
 
@@ -201,7 +204,10 @@ def _settle_completed(
     ctx: Context, spool: Spool, ledger: Ledger, result: RunResult, end: Attempt, trainer: ProcessRef | None
 ) -> int:
     """Complete a job whose rows are in a checkpoint; train it again when they died with the trainer that held them."""
-    if _is_covered(ledger, result):
+    head = ledger.head(result.model)
+    plan = read_if_there(Plan, ctx.paths.state("processing") / result.job / "plan.json")
+    rows = consumed_rows(ledger, result.model, head.checkpoint, result.job, plan.parent) if head and plan else 0
+    if rows >= result.rows_done:
         spool.complete(result.job, end)
         ctx.event("completed", job=result.job, step=result.global_step)
         return 1
@@ -210,17 +216,6 @@ def _settle_completed(
         ctx.event("reopened", job=result.job, why="the trainer died before a checkpoint held this job's rows")
         return 1
     return 0
-
-
-def _is_covered(ledger: Ledger, result: RunResult) -> bool:
-    """Say whether a checkpoint of the surviving history holds the job up to its last row."""
-    for name in ledger.chain(result.model):
-        record = ledger.get(result.model, name)
-        if any(span.job == result.job and span.rows_to >= result.rows_done for span in record.consumed):
-            return True
-        if record.step < result.global_step:
-            return False
-    return False
 
 
 def _failures(spool: Spool, job: str) -> int:
@@ -247,11 +242,36 @@ def _fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     deaths = sum(attempt.outcome == DEATH and attempt.step == step for attempt in attempts)
     if deaths < ctx.config.weaver.queue.retries:
         return False
-    detail = f"the trainer died {deaths + 1} times at step {step} of this job, without progress"
+    _fail(ctx, spool, request, f"the trainer died {deaths + 1} times at step {step} of this job, without progress", step)
+    return True
+
+
+def _fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:
+    """Fail a job whose model is not configured (any more): no trainer could be started for it."""
+    if request.model in ctx.config.weaver.models:
+        return False
+    _fail(ctx, spool, request, f"there is no model {request.model!r} in config/weaver.yaml; add it, then retry the job", None)
+    return True
+
+
+def _fail(ctx: Context, spool: Spool, request: RunRequest, detail: str, step: int | None) -> None:
     end = Attempt(at=iso(ctx.clock.now()), event="finished", by=ctx.name, outcome="failed", detail=detail, step=step)
     spool.fail(request.job, end)
     ctx.event("failed", job=request.job, why=detail)
-    return True
+
+
+def _unfinished(ctx: Context, spool: Spool) -> list[str]:
+    return [job for job in spool.list("processing") if not (ctx.paths.state("processing") / job / "result.json").exists()]
+
+
+def _give_back(ctx: Context, spool: Spool, pause: Pause) -> int:
+    """Give back what is claimed and in no trainer's hands: a pause must not start one."""
+    jobs = _unfinished(ctx, spool)
+    for job in jobs:
+        end = Attempt(at=iso(ctx.clock.now()), event="returned", by=ctx.name, detail=f"{pause.verb} by {pause.by}")
+        spool.return_to_queue(job, end)
+        ctx.event("returned", job=job, why=end.detail)
+    return len(jobs)
 
 
 def _claim_of(ctx: Context, job: str) -> Claim:

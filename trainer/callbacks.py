@@ -35,7 +35,7 @@ class StreamCallback(TrainerCallback):
 
     def __init__(
         self, stream: Stream, part: Pending, facts: StepFacts, hooks: Hooks, describe: Callable[..., Progress],
-        save_every_s: float, max_train_s: float | None,
+        save_every_s: float, max_train_s: float | None, report_every_s: float = PROGRESS_EVERY_S,
     ) -> None:  # fmt: skip
         self.stream, self.part, self.facts, self.hooks = stream, part, facts, hooks
         self.outcome: Outcome | None = None
@@ -43,6 +43,7 @@ class StreamCallback(TrainerCallback):
         self.tokens = 0
         self.smoothed: float | None = None
         self._describe, self._save_every_s, self._max_train_s = describe, save_every_s, max_train_s
+        self._report_every_s = report_every_s
         self._done = 0
         self._began = self._step_began = hooks.mono()
         self._reported = 0.0
@@ -69,7 +70,7 @@ class StreamCallback(TrainerCallback):
         more = self._done < len(self.facts.rows)
         if more and now - self.stream.saved_mono >= self._save_every_s:
             self.hooks.save()
-        if now - self._reported >= PROGRESS_EVERY_S or not more:
+        if now - self._reported >= self._report_every_s or not more:
             self._reported = now
             self._report(loss)
         self.outcome = self.hooks.wanted() if more else None

@@ -15,13 +15,15 @@ from pathlib import Path
 import torch
 
 from core.checkpoints.checkpoint import ModelFacts
+from core.checkpoints.history import consumed_rows
+from core.checkpoints.ledger import Ledger
 from core.clock import iso
 from core.errors import DiskLow, InvalidConfig, InvalidData, WeaverError
 from core.files import replace_quick
 from core.paths import Paths
 from core.records import encode
 from core.runs.run import Outcome, Progress
-from trainer.callbacks import Hooks, StreamCallback
+from trainer.callbacks import PROGRESS_EVERY_S, Hooks, StreamCallback
 from trainer.config import TrainerConfig, validate, validate_job
 from trainer.data.collator import Collate, packed_collator, padded_collator
 from trainer.data.dataset import make_rows, read_lines
@@ -30,7 +32,7 @@ from trainer.data.packing import choose_packing
 from trainer.data.packing_proof import prove_packing
 from trainer.fingerprint import job_pairs
 from trainer.loop import Diverged, StreamTrainer, arguments, forward_of, freeze_once
-from trainer.model import check_locked, consumed_rows, open_stream
+from trainer.model import check_locked, open_stream
 from trainer.plan import Planned, make_plan, step_facts
 from trainer.stream import Pending, Stream
 from trainer.version import CODE_VERSION
@@ -206,11 +208,13 @@ class TrainerEngine:
         callback = StreamCallback(
             stream, part, step_facts(planned, batches, steps_done), self._hooks(),
             self._describe(config, stream, len(planned.plan.steps) - steps_done), config.output.every_s, config.max_train_s,
+            # A job that was begun before may kill its trainer: then the very step of its death must be known.
+            0.0 if resumed else PROGRESS_EVERY_S,
         )  # fmt: skip
         return _Run(config, stream, planned, part, batches, collate, callback)
 
     def _cursor(self, config: TrainerConfig, stream: Stream, since: str | None) -> int:
-        saved = consumed_rows(config.model.paths, config.model.name, stream.checkpoint, config.data.job, since)
+        saved = consumed_rows(Ledger(config.model.paths), config.model.name, stream.checkpoint, config.data.job, since)
         return max(saved, stream.trained_rows(config.data.job) or 0)
 
     def _hooks(self) -> Hooks:

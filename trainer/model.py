@@ -20,7 +20,7 @@ from core.config import TrainingConfig
 from core.errors import InvalidConfig, InvalidData
 from core.files import replace_durable
 from core.names import checkpoint_name, checkpoint_step
-from core.paths import ModelPaths, Paths
+from core.paths import ModelPaths
 from core.records import encode_pretty, read_if_there
 from core.text.labels import prove_template
 from core.text.tokens import load_tokenizer
@@ -161,19 +161,3 @@ def _ancestors(ledger: Ledger, model: str, name: str) -> set[str]:
         found.add(at)
         at = links[at].parent
     return found
-
-
-def consumed_rows(paths: Paths, model: str, checkpoint: str, job: str, since: str | None) -> int:
-    """Say how many rows of a job's plan the history up to a checkpoint holds (its cursor).
-
-    since: the checkpoint that the plan was made on. What it and its ancestors hold was trained by an older plan of the job.
-    """
-    ledger = Ledger(paths)
-    links = ledger.links(model)
-    at: str | None = checkpoint
-    while at is not None and at != since and at in links:
-        rows = [span.rows_to for span in ledger.get(model, at).consumed if span.job == job]
-        if rows:
-            return max(rows)
-        at = links[at].parent
-    return 0

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.checkpoints.history import newest_complete
 from core.checkpoints.ledger import Ledger, verify
 from core.errors import InvalidData
 from core.names import checkpoint_order
@@ -102,18 +103,13 @@ def resume_point(ledger: Ledger, model: str, parent: str | None) -> str:
 
     parent null means the base. Raises InvalidData when neither parent nor a descendant of it has a complete state.
     """
-    links = ledger.links(model)
     names = ledger.names(model)
     start = parent or next((name for name in names if checkpoint_order(name)[0] == 0), None)
     if start is None:
         raise InvalidData(where=f"models/{model}", detail="there is no base checkpoint; run: python -m trainer init")
-    family = {start}
-    for name, link in links.items():
-        if link.parent in family:
-            family.add(name)
-    for name in reversed(names):
-        if name in family and (checkpoint_order(name)[0] == 0 or ledger.has_state(model, name)):
-            return name
+    newest = newest_complete(ledger, model, start)
+    if newest is not None:
+        return newest
     raise InvalidData(
         where=f"models/{model}",
         detail=f"neither {start} nor a later checkpoint has a complete training state; move head to one that has",

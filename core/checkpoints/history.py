@@ -1,0 +1,36 @@
+"""What a history of checkpoints holds: where training can go on, and how far each job's rows are in it.
+
+Place in the flow: train_next advances head and completes jobs by it, the trainer resumes and finds its cursor by it; both must
+answer alike. Reads the ledger, writes nothing. Invariant: rows that an earlier plan of a job trained, before it was queued
+afresh, never count for its present plan.
+"""
+
+from __future__ import annotations
+
+from core.checkpoints.ledger import Ledger
+
+
+def newest_complete(ledger: Ledger, model: str, start: str) -> str | None:
+    """Give the newest of start and its descendants whose weights and training state are complete; a base needs no state."""
+    family, there, newest = {start}, set(ledger.names(model)), None
+    for name, link in ledger.links(model).items():
+        if link.parent in family:
+            family.add(name)
+        if name in family and name in there and (link.step == 0 or ledger.has_state(model, name)):
+            newest = name
+    return newest
+
+
+def consumed_rows(ledger: Ledger, model: str, checkpoint: str, job: str, since: str | None) -> int:
+    """Say how many rows of a job's plan the history up to a checkpoint holds.
+
+    since: the checkpoint that the plan was made on. What it and its ancestors hold was trained by an older plan of the job.
+    """
+    links = ledger.links(model)
+    at: str | None = checkpoint
+    while at is not None and at != since and at in links:
+        rows = [span.rows_to for span in ledger.get(model, at).consumed if span.job == job]
+        if rows:
+            return max(rows)
+        at = links[at].parent
+    return 0

@@ -1,0 +1,622 @@
+"""train_next: who is claimed, when a job is completed, what orders do, and what becomes of jobs whose trainer dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger, write_manifest
+from core.clock import boot_id, iso
+from core.config import DiskConfig, ModelConfig, WeaverConfig
+from core.errors import InvalidConfig
+from core.jobs.job import Job, JobTraining, LineCounts, Maker, Priority
+from core.jobs.pause import paused
+from core.jobs.spool import Spool
+from core.orders import answered, place
+from core.process import ProcessRef, spawn, start_ticks
+from core.records import encode_pretty, read, read_if_there
+from core.runs.run import JobOrder, Outcome, Plan, Progress, RowSpan, RunRequest, RunResult
+from core.status import Heartbeat, State, write_heartbeat
+from daemons.harness.context import Context, Report
+from daemons.train_next import TrainNext
+from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_record, make_state
+from tests.daemons.home_builder import TestHome
+
+A, B, C = (f"20261120-2130{second:02d}000-9f2c01ab-{name}" for second, name in enumerate(("a", "b", "c")))
+NOBODY = ProcessRef(pid=2**22 - 1, start_ticks=1, boot_id="gone")
+
+
+class Stage:
+    """A home whose trainer is a real process that only sleeps; the test writes what a trainer would write."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = TestHome(root)
+        self.paths = self.home.paths
+        self.spool, self.ledger = Spool(self.paths), Ledger(self.paths)
+        self.daemon = TrainNext()
+        self.argvs: list[list[str]] = []
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.base = make_checkpoint(self.paths, 0, None)
+
+    def context(self) -> Context:
+        return dataclasses.replace(self.home.context("train_next"), spawn=self.spawn)
+
+    def spawn(self, program: str, argv: Sequence[str], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        assert program == "trainer"
+        self.argvs.append(list(argv))
+        child = spawn(["sleep", "600"], program, self.paths.home_id, self.paths.logs / "trainer.out", extra, self.paths.home)
+        self.children.append(child)
+        return child
+
+    def tick(self, after_s: float = 0.0) -> Report:
+        self.home.clock.passed_s += after_s
+        return self.daemon.tick(self.context())
+
+    def queue(self, job: str, priority: Priority = "normal", **changes: Any) -> str:
+        folder = self.paths.state(priority) / job
+        folder.mkdir(parents=True)
+        record = Job(
+            id=job, name="f.jsonl", received_at=iso(self.home.clock.now()), bytes=1, content_sha256="a" * 64,
+            spec="chat_sft_v1", source="person", priority=priority, model="tiny", made_for=None, generator=None,
+            validator=Maker(id="v", version="1"), lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None,
+            reason=None, duplicate_of=None,
+        )  # fmt: skip
+        (folder / "job.json").write_bytes(encode_pretty(msgspec.structs.replace(record, **changes)))
+        return job
+
+    def folder(self, job: str) -> Path:
+        return self.paths.state("processing") / job
+
+    def request(self, job: str) -> RunRequest | None:
+        return read_if_there(RunRequest, self.folder(job) / "run.json")
+
+    def order(self, verb: str) -> str:
+        return place(self.paths, "train_next", verb, {}, "a person", self.home.clock.now()).id
+
+    def ordered(self, job: str) -> str | None:
+        order = read_if_there(JobOrder, self.folder(job) / "order.json")
+        return order.verb if order else None
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {job: self.spool.find(job) for job in (A, B, C) if self.exists(job)}
+
+    def exists(self, job: str) -> bool:
+        return any(self.paths.queue.glob(f"*/{job}"))
+
+    # -- what a trainer does -----------------------------------------------------------------------------------------
+
+    @property
+    def trainer(self) -> ProcessRef:
+        pid = self.children[-1].pid
+        ticks = start_ticks(pid)
+        assert ticks is not None
+        return ProcessRef(pid=pid, start_ticks=ticks, boot_id=boot_id())
+
+    def beat(self, phase: str, exit_code: int | None = None) -> None:
+        me = self.trainer
+        write_heartbeat(self.paths, Heartbeat(
+            name="trainer", pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, state=State.RUNNING, seq=1,
+            beat_mono=0.0, next_due_mono=0.0, beat_at="", phase=phase, note="", last_report=None, last_error=None,
+            exit_code=exit_code, version="0",
+        ))  # fmt: skip
+
+    def progress(self, job: str, step: int) -> None:
+        (self.folder(job) / "progress.json").write_bytes(encode_pretty(Progress(
+            job=job, model="tiny", phase="train", step=step, total_steps=100, loss=1.0, loss_smoothed=1.0, learning_rate=1.0,
+            grad_norm=1.0, tokens_per_s=1.0, trained_token_ratio=0.5, tokens_seen=1, eta_s=1.0, at="",
+        )))  # fmt: skip
+
+    def plan(self, job: str, parent: str, rows: int = 8) -> None:
+        (self.folder(job) / "plan.json").write_bytes(encode_pretty(Plan(
+            job=job, model="tiny", parent=parent, first_step=0, seed=0, epochs=1, packing=False, micro_batch=4,
+            batch_tokens=64, accumulation=1, rows=[[row + 1] for row in range(rows)], steps=[4] * (rows // 4),
+        )))  # fmt: skip
+
+    def result(
+        self, job: str, outcome: Outcome, rows: int = 8, step: int = 2, permanent: bool = False, by: ProcessRef | None = None
+    ) -> None:
+        (self.folder(job) / "result.json").write_bytes(encode_pretty(RunResult(
+            job=job, model="tiny", outcome=outcome, global_step=step, rows_done=rows, runtime_s=1.0, train_s=1.0, tokens=1,
+            checkpoint=None, final_loss=None, summary=f"{rows} rows", error="it broke" if outcome is Outcome.FAILED else None,
+            permanent=permanent, by=by or self.trainer, at="",
+        )))  # fmt: skip
+
+    def checkpoint(
+        self, step: int, parent: str, job: str | None = None, rows: tuple[int, int] = (0, 8), state: bool = True
+    ) -> str:
+        """Publish a checkpoint that holds these rows of a job."""
+        name = make_checkpoint(self.paths, step, parent)
+        folder = self.paths.model("tiny").checkpoint(name)
+        spans = [RowSpan(job=job, rows_from=rows[0], rows_to=rows[1], lines=[1], epoch=0)] if job else []
+        record = encode_pretty(msgspec.structs.replace(make_record("tiny", name, step, parent), consumed=spans))
+        (folder / SIDECAR).write_bytes(record)
+        self.paths.model("tiny").ledger(name).write_bytes(record)
+        (folder / MANIFEST).unlink()
+        write_manifest(folder)
+        if state:
+            make_state(self.paths, name)
+        return name
+
+    @property
+    def head(self) -> str:
+        head = Ledger(self.paths).head("tiny")
+        assert head is not None
+        return head.checkpoint
+
+    def die(self) -> None:
+        self.children[-1].kill()
+        self.children[-1].wait()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    for child in stage.children:
+        child.kill()
+        child.wait()
+
+
+# -- claiming --------------------------------------------------------------------------------------------------------
+
+
+def test_high_goes_before_normal_and_older_before_younger_one_at_a_time(stage: Stage) -> None:
+    stage.queue(B)
+    stage.queue(A)
+    stage.queue(C, "high")
+    order = []
+    for job in (C, A, B):
+        assert stage.tick().facts["running"] == job
+        assert stage.tick().facts["running"] == job
+        assert stage.spool.list("processing") == [job]
+        order.append(job)
+        stage.result(job, Outcome.FAILED, permanent=True)
+    assert [event for event in stage.home.events if event[0] == "claimed"] == [("claimed", {"job": job}) for job in order]
+
+
+def test_claimed_job_gets_its_request_and_one_trainer(stage: Stage) -> None:
+    stage.queue(A, training=JobTraining(epochs=3))
+    assert stage.tick().note == f"training {A}"
+    request = stage.request(A)
+    assert request is not None
+    assert (request.job, request.model, request.parent, request.epochs, request.attempt) == (A, "tiny", stage.base, 3, 1)
+    assert request.max_train_s is None
+    claim = stage.spool.claim_of(A)
+    assert claim is not None
+    assert (claim.owner, claim.origin) == ("train_next", "normal")
+    # Not one more: before its first beat the trainer is found by its mark in /proc, later by its beat, even without a mark.
+    stage.tick(100)
+    stage.beat("train")
+    stage.tick(100)
+    (argv,) = stage.argvs
+    assert argv == [sys.executable, "-m", "trainer", "work", "--model", "tiny"]
+
+
+def test_generated_job_has_a_time_limit_and_no_epoch_is_not_taken_for_the_default(stage: Stage) -> None:
+    stage.queue(A, source="generate_data", training=JobTraining(epochs=0))
+    stage.tick()
+    request = stage.request(A)
+    assert request is not None
+    assert (request.max_train_s, request.epochs) == (60.0, 0)
+
+
+def test_job_whose_claimer_died_before_it_wrote_the_request_gets_one(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    (stage.folder(A) / "run.json").unlink()
+    (stage.folder(A) / "claim.json").unlink()
+    stage.daemon = TrainNext()
+    stage.tick()
+    assert stage.request(A) is not None
+    assert len(stage.children) == 1
+
+
+def test_two_of_them_never_claim_one_job(stage: Stage) -> None:
+    stage.queue(C, "low")
+    stage.tick()  # a trainer is there
+    stage.result(C, Outcome.FAILED, permanent=True)
+    stage.tick()
+    for number in range(20):
+        job = stage.queue(f"20261120-213100{number:03d}-9f2c01ab-many")
+        start = threading.Barrier(2)
+
+        def tick(start: threading.Barrier = start) -> None:
+            start.wait()
+            TrainNext().tick(stage.context())
+
+        both = [threading.Thread(target=tick) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        assert stage.home.events.count(("claimed", {"job": job})) == 1
+        assert [attempt.event for attempt in stage.spool.read_attempts(job)] == ["claimed"]
+        stage.result(job, Outcome.FAILED, permanent=True)
+        stage.tick()
+        assert stage.spool.find(job) == "failed"
+
+
+def test_nothing_is_claimed_while_the_disk_is_low(stage: Stage) -> None:
+    stage.home.configure(weaver=WeaverConfig(disk=DiskConfig(floor_gb=1e9)))
+    stage.queue(A)
+    assert "disk is below its floor" in stage.tick().note
+    assert stage.states == {A: "normal"}
+
+
+def test_job_of_a_model_that_is_not_configured_fails_with_the_remedy(stage: Stage) -> None:
+    stage.queue(A, model="gone")
+    stage.queue(B)
+    stage.tick()
+    assert stage.spool.find(A) == "failed"
+    reason = stage.spool.reason(A)
+    assert reason is not None
+    assert "no model 'gone' in config/weaver.yaml" in reason.message
+    assert stage.tick().facts["running"] == B
+    assert len(stage.children) == 1
+
+
+def test_other_model_gets_a_trainer_of_its_own(stage: Stage) -> None:
+    two = {"tiny": ModelConfig(base="builtin:tiny-qwen3"), "mine": ModelConfig(base="/x")}
+    stage.home.configure(weaver=WeaverConfig(models=two))
+    stage.queue(A, model="mine")
+    stage.tick()
+    assert stage.argvs[0][-1] == "mine"
+
+
+# -- completing ------------------------------------------------------------------------------------------------------
+
+
+def completed(stage: Stage, job: str = A) -> None:
+    """Let a job be trained to its end by a living trainer that has not saved yet."""
+    stage.queue(job)
+    stage.tick()
+    stage.plan(job, stage.head)
+    stage.result(job, Outcome.COMPLETED)
+
+
+def test_job_is_completed_only_when_a_checkpoint_holds_its_last_row(stage: Stage) -> None:
+    completed(stage)
+    stage.tick()
+    half = stage.checkpoint(1, stage.base, A, (0, 4))
+    stage.tick()
+    assert stage.states == {A: "processing"}
+    torn = stage.checkpoint(2, half, A, (4, 8), state=False)
+    stage.tick()
+    assert (stage.states, stage.head) == ({A: "processing"}, half)
+    make_state(stage.paths, torn)
+    stage.tick()
+    assert (stage.states, stage.head) == ({A: "completed"}, torn)
+    assert [attempt.outcome for attempt in stage.spool.read_attempts(A)] == [None, "completed"]
+
+
+def test_next_job_is_claimed_while_the_last_one_waits_for_its_checkpoint(stage: Stage) -> None:
+    completed(stage)
+    stage.queue(B)
+    assert stage.tick().facts["running"] == B
+    assert stage.states == {A: "processing", B: "processing"}
+    stage.checkpoint(2, stage.base, A)
+    stage.tick()
+    assert stage.states == {A: "completed", B: "processing"}
+
+
+def test_job_is_trained_again_when_its_rows_died_with_the_trainer(stage: Stage) -> None:
+    completed(stage)
+    first = stage.request(A)
+    stage.tick()
+    stage.beat("idle")
+    stage.die()
+    stage.tick(5)
+    assert (stage.states, len(stage.children)) == ({A: "processing"}, 2)
+    assert not (stage.folder(A) / "result.json").exists()
+    assert (stage.folder(A) / "plan.json").exists()
+    second = stage.request(A)
+    assert first is not None and second is not None
+    assert second.at > first.at
+    assert "reopened" in [event for event, _ in stage.home.events]
+
+
+def test_job_whose_trainer_died_after_the_checkpoint_is_completed(stage: Stage) -> None:
+    completed(stage)
+    stage.checkpoint(2, stage.base, A)
+    stage.die()
+    stage.tick()
+    assert stage.states == {A: "completed"}
+
+
+def test_completed_job_that_is_queued_again_completes_by_the_checkpoint_it_is_in(stage: Stage) -> None:
+    completed(stage)
+    later = stage.checkpoint(9, stage.checkpoint(2, stage.base, A))
+    stage.tick()
+    stage.spool.retry(A)
+    stage.tick()
+    assert stage.states == {A: "processing"}
+    stage.result(A, Outcome.COMPLETED, step=9)
+    stage.tick()
+    assert (stage.states, stage.head) == ({A: "completed"}, later)
+
+
+def test_job_queued_afresh_is_not_completed_by_its_old_rows(stage: Stage) -> None:
+    completed(stage)
+    old = stage.checkpoint(2, stage.base, A)
+    stage.tick()
+    stage.spool.retry(A, fresh=True)
+    stage.tick()
+    stage.plan(A, old)
+    stage.result(A, Outcome.COMPLETED, step=4)
+    stage.tick()
+    assert stage.states == {A: "processing"}
+    stage.checkpoint(4, old, A)
+    stage.tick()
+    assert stage.states == {A: "completed"}
+
+
+def test_head_moves_only_along_its_own_descendants_with_weights_and_state(stage: Stage) -> None:
+    stage.tick()
+    assert stage.head == stage.base
+    first = stage.checkpoint(10, stage.base)
+    stage.tick()
+    assert stage.head == first
+    stage.checkpoint(40, stage.base)  # a branch that head was taken back from
+    stateless = stage.checkpoint(20, first, state=False)
+    stage.tick()
+    assert stage.head == first
+    last = stage.checkpoint(30, stateless)
+    (stage.paths.model("tiny").checkpoint(last) / "model.safetensors").rename(stage.paths.home / "weights")
+    stage.tick()
+    assert stage.head == first
+    (stage.paths.home / "weights").rename(stage.paths.model("tiny").checkpoint(last) / "model.safetensors")
+    stage.tick()
+    assert stage.head == last
+    events = json.loads(stage.paths.model("tiny").head.read_text())
+    assert events["reason"] == "trained further"
+
+
+# -- failing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DIVERGED])
+def test_job_fails_for_good_after_three_retries(stage: Stage, outcome: Outcome) -> None:
+    stage.queue(A)
+    stage.queue(B)
+    for _ in range(3):
+        assert stage.tick().facts["running"] == A
+        stage.result(A, outcome)
+    stage.tick()
+    assert stage.states == {A: "processing", B: "normal"}
+    stage.result(A, outcome)
+    stage.tick()
+    assert stage.states == {A: "failed", B: "processing"}
+    assert [attempt.outcome for attempt in stage.spool.read_attempts(A)] == [None, outcome.value] * 4
+
+
+def test_job_that_can_never_be_trained_fails_at_once_with_its_reason(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.result(A, Outcome.FAILED, permanent=True)
+    stage.tick()
+    assert stage.states == {A: "failed"}
+    reason = stage.spool.reason(A)
+    assert reason is not None
+    assert (reason.code, reason.message) == ("failed", "it broke")
+
+
+def death(stage: Stage, job: str, phase: str, step: int | None) -> None:
+    """Let the trainer die in a phase, after so many steps."""
+    stage.beat(phase)
+    if step is not None:
+        stage.progress(job, step)
+    stage.die()
+    stage.tick(100)
+
+
+def test_trainer_that_dies_again_and_again_at_one_step_fails_the_job(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    for _ in range(3):
+        death(stage, A, "train", 7)
+        assert stage.states == {A: "processing"}
+    death(stage, A, "train", 7)
+    assert stage.states == {A: "failed"}
+    reason = stage.spool.reason(A)
+    assert reason is not None
+    assert reason.message == "the trainer died 4 times at step 7 of this job, without progress"
+    assert len(stage.children) == 4
+
+
+def test_deaths_with_progress_between_them_or_while_loading_fail_nothing(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    for step in range(6):
+        death(stage, A, "train", step)
+    for _ in range(6):
+        death(stage, A, "load", 9)
+    assert stage.states == {A: "processing"}
+    assert len(stage.children) == 13
+
+
+def test_one_death_is_counted_once_however_long_the_next_trainer_takes_to_beat(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    death(stage, A, "train", 7)
+    for _ in range(5):
+        stage.die()  # killed before its first beat
+        stage.tick(100)
+    deaths = [attempt for attempt in stage.spool.read_attempts(A) if attempt.outcome == "trainer died"]
+    assert [(attempt.event, attempt.step) for attempt in deaths] == [("adopted", 7)]
+    assert stage.states == {A: "processing"}
+
+
+def test_trainer_that_does_not_stay_is_started_at_growing_intervals(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    started_at = []
+    for second in range(1, 40):
+        stage.die()
+        before = len(stage.children)
+        stage.tick(1)
+        if len(stage.children) > before:
+            started_at.append(second)
+    assert started_at == [1, 3, 7, 15, 31]
+
+
+def test_misconfigured_trainer_parks_train_next_with_its_last_words(stage: Stage) -> None:
+    stage.queue(A)
+    ctx = stage.context()
+    child = subprocess.Popen(["sh", "-c", "echo first; echo the model is torn >&2; exit 78"], stderr=subprocess.DEVNULL)
+
+    def start(program: str, argv: Sequence[str], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        (stage.paths.logs / "trainer.out").write_text("first\nthe model is torn\n")
+        return child
+
+    stage.daemon.tick(dataclasses.replace(ctx, spawn=cast(Any, start)))
+    assert child.wait() == 78
+    with pytest.raises(InvalidConfig, match="the model is torn"):
+        stage.tick()
+    assert stage.states == {A: "processing"}
+
+
+# -- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_pause_keeps_the_job_and_resume_goes_on_with_it_before_any_other(stage: Stage) -> None:
+    stage.queue(B)
+    stage.tick()
+    stage.queue(A)
+    order = stage.order("pause")
+    stage.tick()
+    assert stage.ordered(B) == "pause"
+    answer = answered(stage.paths, order)
+    assert answer is not None and answer.answer is not None
+    assert (answer.answer.ok, answer.answer.message) == (True, f"pause: {B}")
+    stage.result(B, Outcome.PAUSED, rows=4)
+    stage.tick()
+    assert stage.tick().note == "pause by a person"
+    assert (stage.states, stage.request(B) is not None) == ({A: "normal", B: "processing"}, True)
+    stage.order("resume")
+    assert stage.tick(1).facts["running"] == B
+    assert stage.states == {A: "normal", B: "processing"}
+    assert not (stage.folder(B) / "result.json").exists()
+    assert stage.ordered(B) is None
+    assert paused(stage.paths) is None
+
+
+def test_stop_gives_the_job_back_and_ends_the_trainer_until_resume(stage: Stage) -> None:
+    stage.queue(A, "high")
+    stage.tick()
+    stage.order("stop")
+    stage.tick()
+    assert stage.ordered(A) == "stop"
+    assert stage.children[0].poll() is None
+    stage.result(A, Outcome.STOPPED, rows=4)
+    stage.plan(A, stage.base)
+    stage.tick()
+    assert stage.states == {A: "high"}
+    assert stage.children[0].wait(10) == -signal.SIGTERM
+    assert stage.tick().note == "stop by a person"
+    assert (stage.paths.state("high") / A / "plan.json").exists()
+    assert not (stage.paths.state("high") / A / "run.json").exists()
+    stage.order("resume")
+    stage.tick(10)
+    assert (stage.states, len(stage.children)) == ({A: "processing"}, 2)
+
+
+def test_stop_of_a_paused_job_gives_it_back(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.order("pause")
+    stage.tick()
+    stage.result(A, Outcome.PAUSED)
+    stage.tick()
+    stage.order("stop")
+    stage.tick()
+    assert stage.states == {A: "normal"}
+    assert stage.children[0].wait(10) == -signal.SIGTERM
+
+
+def test_skip_puts_the_job_behind_the_others(stage: Stage) -> None:
+    stage.queue(A)
+    stage.queue(B)
+    stage.tick()
+    stage.order("skip")
+    stage.tick()
+    assert stage.ordered(A) == "skip"
+    stage.result(A, Outcome.SKIPPED)
+    assert stage.tick().facts["running"] == B
+    assert stage.states == {A: "low", B: "processing"}
+    assert paused(stage.paths) is None
+
+
+def test_order_goes_to_the_job_that_the_trainer_has_and_not_to_an_older_one_that_waits(stage: Stage) -> None:
+    """A was trained and died with its trainer, B was begun: the trainer takes the older request, which is B's."""
+    completed(stage)
+    stage.queue(B)
+    stage.tick(1)
+    stage.beat("train")
+    stage.die()
+    assert stage.tick(10).facts["running"] == B
+    assert stage.request(A) is None
+    stage.order("pause")
+    stage.tick()
+    assert (stage.ordered(A), stage.ordered(B)) == (None, "pause")
+    stage.result(B, Outcome.PAUSED)
+    stage.tick()
+    assert stage.request(A) is None
+    stage.order("resume")
+    stage.tick(1)
+    assert stage.tick(1).facts["running"] == A
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "normal"), ("stop", "normal"), ("skip", "low")])
+def test_order_without_a_living_trainer_starts_none(stage: Stage, verb: str, state: str) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.die()
+    stage.order(verb)
+    if verb == "skip":
+        stage.queue(B)
+    stage.tick(0.5)
+    assert stage.states[A] == state
+    assert len(stage.children) == 1
+    assert [attempt.event for attempt in stage.spool.read_attempts(A)] == ["claimed", "returned"]
+
+
+def test_trainer_that_dies_before_it_obeys_is_not_started_for_a_pause(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.order("pause")
+    stage.tick()
+    stage.die()
+    stage.tick(100)
+    stage.tick(100)
+    assert (stage.states, len(stage.children)) == ({A: "normal"}, 1)
+
+
+def test_unknown_order_is_answered_with_the_valid_ones(stage: Stage) -> None:
+    order = stage.order("explode")
+    stage.tick()
+    answer = answered(stage.paths, order)
+    assert answer is not None and answer.answer is not None
+    assert not answer.answer.ok
+    assert "pause, resume, stop, skip" in answer.answer.message
+
+
+def test_new_train_next_takes_over_the_running_trainer(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.beat("train")
+    before = read(RunRequest, stage.folder(A) / "run.json")
+    stage.daemon = TrainNext()
+    assert stage.tick().facts["running"] == A
+    assert stage.request(A) == before
+    assert len(stage.children) == 1
