@@ -227,19 +227,24 @@ def test_file_that_is_written_again_after_it_was_taken_is_read_whole(tmp_path: P
     inbox.settle()
     raw = next(inbox.paths.building.glob("*/raw"))
     assert not path.exists()
-    with raw.open("a") as writer:  # a program that had it open all the time
+    with raw.open("r+") as writer:  # a program that had it open all the time
         writer.write(jsonl(good(4, 10)))
         writer.flush()
         inbox.put_base(tokenizer_folder)
         assert "written to after it was taken" in inbox.tick().note
         inbox.clock.passed_s += 5
         assert "still has it open" in inbox.tick().note
-        writer.write(jsonl(good(5, 20)))
+        writer.seek(0)
+        writer.truncate()
+        writer.write(jsonl(good(6, 2000)))
     assert "written to after it was taken" in inbox.tick().note
     assert inbox.spool.list("normal") == []
     inbox.clock.passed_s += 5
     inbox.tick()
-    assert inbox.only_job()[1].lines == LineCounts(dropped=12, accepted=12, rejected=0)
+    _, job = inbox.only_job()
+    assert job.lines == LineCounts(dropped=6, accepted=6, rejected=0)
+    assert job.bytes == len(jsonl(good(6, 2000)))
+    assert inbox.data(job)[0]["messages"][0]["content"] == "What is 2000 and one?"
 
 
 def test_raw_is_kept_beside_a_line_that_is_too_long_to_be_quarantined_whole(inbox: InboxHome) -> None:
@@ -365,6 +370,20 @@ def test_many_large_drops_all_get_on(inbox: InboxHome) -> None:
     while inbox.tick().again:
         pass
     assert len(inbox.spool.list("normal")) == 3
+
+
+def test_drops_that_keep_arriving_do_not_starve_the_oldest(inbox: InboxHome) -> None:
+    inbox.clock = SlowClock()
+    inbox.set_intake(settle_s=0.0)
+    inbox.drop("oldest.jsonl", jsonl(good(400)))
+    inbox.tick()
+    cursor = next(inbox.paths.building.glob("*-oldest/cursor.json"))
+    lines = [json.loads(cursor.read_bytes())["line"]]
+    for number in range(4):
+        inbox.drop(f"{number}.jsonl", jsonl(good(400, 1000 * (number + 1))))
+        inbox.tick()
+        lines.append(json.loads(cursor.read_bytes())["line"])
+    assert lines == sorted(set(lines)), "each tick brought it forward"
 
 
 def test_removed_inbox_is_made_again(inbox: InboxHome) -> None:

@@ -133,7 +133,7 @@ def test_kills_at_random_lines_change_no_result(folder: Path, tokenizer: Any, se
             kills += 1
             for name in ("data.jsonl", "quarantine.jsonl"):  # a kill may leave any torn tail behind the cursor
                 with (folder / name).open("ab") as file:
-                    file.write(b'{"torn')
+                    file.write(b'{"torn' * 10_000)
     assert kills
     assert results(folder, intake) == expected
 
