@@ -161,6 +161,7 @@ class Handlers:
             gone.cancel()
             if not future.done():
                 work.cancel()
+                future.cancel()
 
     async def _stream(self, kind: Kind, request: Request, completion: Completion, wish: Wish) -> Response:
         """Start a stream. What is wrong with the request is still a status of its own; a later error is an event."""

@@ -18,6 +18,7 @@ from core.errors import RemoteRefused, Unavailable
 from core.paths import Paths
 from tests.fakes import wait_for
 from tests.trainer.serve.oracle_home import Running, name_of, serving
+from trainer.serve.generate import CANCELLED
 from trainer.serve.worker import MOST_WAITING_ROWS
 
 MODEL = f"tiny/{name_of(10)}"
@@ -84,9 +85,11 @@ def test_client_that_went_away_is_not_worked_for(running: Running, blocked: thre
 def test_client_that_leaves_a_running_stream_frees_its_row(running: Running) -> None:
     with running.openai() as client:
         stream = client.chat.completions.create(model=MODEL, messages=[USER], max_tokens=900, temperature=0, stream=True)
-        next(iter(stream))
+        assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
+        row = running.oracle.pool.loaded[MODEL].batch.rows[0]
         stream.close()
     wait_for("the row to leave", lambda: running.oracle.worker.waiting_rows == 0, 10)
+    assert row.error == CANCELLED and len(row.choices) < 900
 
 
 def test_long_answer_does_not_hold_up_a_short_one(running: Running) -> None:
@@ -132,8 +135,18 @@ def test_model_that_raises_fails_its_requests_alone(running: Running) -> None:
     client = running.client()
     client.load("tiny@20")
     loaded = running.oracle.pool.loaded[f"tiny/{name_of(20)}"]
-    loaded.net.model.layers[1].mlp.up_proj.weight.data = torch.zeros(3, 3)  # any forward raises RuntimeError
+    weight = loaded.net.model.layers[1].mlp.up_proj.weight
+    good, weight.data = weight.data, torch.zeros(3, 3)  # any forward raises RuntimeError
     answers = client.answer("tiny@20", [[USER]] * 3, 5).answers
     assert ["the model failed" in str(answer.error) for answer in answers] == [True] * 3
     assert client.answer(MODEL, [[USER]], 3).answers[0].tokens == 3
     assert running.oracle.worker.waiting_rows == 0
+    with running.openai() as openai_client:  # now it breaks in the middle of an answer
+        weight.data = good
+        stream = openai_client.chat.completions.create(model="tiny@20", messages=[USER], max_tokens=900, stream=True)
+        next(iter(stream))
+        weight.data = torch.zeros(3, 3)
+        with pytest.raises(openai.APIError, match="the model failed"):
+            list(stream)
+    weight.data = good
+    assert client.answer("tiny@20", [[USER]] * 3, 5).answers[2].tokens == 5
