@@ -71,7 +71,7 @@ class TrainNext:
         if running is None and pause is None and not _disk_is_low(ctx):
             running = self._claim(ctx, spool)
             did += running is not None
-        if running is not None and trainer is None:
+        if running is not None and trainer is None and self._child is None:  # a dying one still holds its lock
             self._start_trainer(ctx, spool, running)
         elif running is None and pause is not None and pause.verb == "stop" and trainer is not None:
             send_signal(trainer, signal.SIGTERM)

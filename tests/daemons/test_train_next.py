@@ -31,6 +31,7 @@ from daemons.harness.context import Context, Report
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_record, make_state
 from tests.daemons.home_builder import TestHome
+from tests.fakes import wait_for
 
 A, B, C = (f"20261120-2130{second:02d}000-9f2c01ab-{name}" for second, name in enumerate(("a", "b", "c")))
 NOBODY = ProcessRef(pid=2**22 - 1, start_ticks=1, boot_id="gone")
@@ -44,6 +45,7 @@ class Stage:
         self.paths = self.home.paths
         self.spool, self.ledger = Spool(self.paths), Ledger(self.paths)
         self.daemon = TrainNext()
+        self.argv = ["sleep", "600"]
         self.argvs: list[list[str]] = []
         self.children: list[subprocess.Popen[bytes]] = []
         self.base = make_checkpoint(self.paths, 0, None)
@@ -54,7 +56,7 @@ class Stage:
     def spawn(self, program: str, argv: Sequence[str], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
         assert program == "trainer"
         self.argvs.append(list(argv))
-        child = spawn(["sleep", "600"], program, self.paths.home_id, self.paths.logs / "trainer.out", extra, self.paths.home)
+        child = spawn(self.argv, program, self.paths.home_id, self.paths.logs / "trainer.out", extra, self.paths.home)
         self.children.append(child)
         return child
 
@@ -468,6 +470,21 @@ def test_trainer_that_does_not_stay_is_started_at_growing_intervals(stage: Stage
         if len(stage.children) > before:
             started_at.append(second)
     assert started_at == [1, 3, 7, 15, 31]
+
+
+def test_no_trainer_is_started_while_a_dying_one_is_not_reaped(stage: Stage) -> None:
+    # A killed process with many threads is dead to all who look (a zombie), and still holds its lock until the last has ended.
+    end_one = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
+    stage.queue(A)
+    stage.argv = [sys.executable, "-c", f"{end_one}; ctypes.CDLL(None).pthread_exit(None)"]
+    stage.tick()
+    wait_for("the end of its first thread", lambda: start_ticks(stage.children[0].pid) is None)
+    assert stage.children[0].poll() is None
+    stage.tick(100)
+    assert len(stage.children) == 1
+    stage.children[0].kill()
+    wait_for("the next trainer", lambda: stage.tick(100) and len(stage.children) == 2)
+    assert stage.children[0].returncode is not None
 
 
 def test_misconfigured_trainer_parks_train_next_with_its_last_words(stage: Stage) -> None:
