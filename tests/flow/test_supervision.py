@@ -120,8 +120,18 @@ def test_down_ends_what_ignores_sigterm_and_what_only_its_mark_betrays(factory: 
         assert child.stdout is not None and child.stdout.readline() == b"deaf\n"
         assert down(factory.home) == 0
         assert child.poll() == -signal.SIGKILL
+        assert "SIGTERM to parquet_reader" in (factory.logs / "weaver.jsonl").read_text(), "it was asked first"
         assert other.poll() is None, "a process of another home is never touched"
         other.kill()
+
+
+def test_down_called_by_a_marked_process_does_not_end_itself(factory: Paths) -> None:
+    refs = [weaver_of(factory), *living(factory).values()]
+    os.kill(refs[0].pid, signal.SIGKILL)
+    marked = {**os.environ, "WEAVER_SPAWN": f"{factory.home_id}:web"}
+    program = "import pathlib, weaver.lifecycle; weaver.lifecycle.down(pathlib.Path.cwd())"
+    subprocess.run([sys.executable, "-c", program], env=marked, cwd=factory.home, start_new_session=True, check=True)
+    assert nothing_is_left(factory, refs)
 
 
 def test_deaf_weaver_is_killed_and_its_programs_are_stopped(factory: Paths) -> None:

@@ -1,13 +1,15 @@
 """A program that only pretends: what it does with its heartbeat and with SIGTERM is its second argument. Run as a script.
 
 `steady` beats until SIGTERM; `deaf` beats for ever and ignores SIGTERM; `frozen` beats once and never again, ignoring SIGTERM;
-`crashes`, `misconfigured`, `spent` end at once with 1, 78, 75; `silent` never beats.
+`parent` is frozen with a child of its own, whose pid is in <home>/child.pid; `silent` never beats; `crashes`, `misconfigured`,
+`spent` end at once with 1, 78, 75.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -39,6 +41,11 @@ def main(name: str, manner: str) -> int:
     if manner in ENDS:
         beat(paths, name, 1, ENDS[manner])
         return ENDS[manner]
+    if manner == "parent":
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]) as child:
+            (paths.home / "child.pid").write_text(str(child.pid))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            beat(paths, name, 1)
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1) if manner == "steady" else None)
     while not asked:
         seq += 1

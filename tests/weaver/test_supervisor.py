@@ -111,7 +111,7 @@ def test_spent_budget_is_restarted(stage: Stage) -> None:
     assert stage.until("one", State.BACKOFF, State.STARTING, restarts=1).last_exit == 75
 
 
-@pytest.mark.parametrize("manner", ["frozen", "silent"])
+@pytest.mark.parametrize("manner", ["frozen", "silent", "parent"])
 def test_hung_program_is_ended_with_sigkill_and_started_anew(stage: Stage, manner: str) -> None:
     """About 8 s: a Weaver that has just started calls nobody hung for 6 s."""
     stage.start(f"one:{manner}")
@@ -120,6 +120,16 @@ def test_hung_program_is_ended_with_sigkill_and_started_anew(stage: Stage, manne
     assert again.pid != first
     assert "hung" in stage.log() and "SIGKILL to one" in stage.log()
     assert again.last_exit == -9
+    if manner == "parent":
+        child = Path(f"/proc/{(stage.paths.home / 'child.pid').read_text()}")
+        wait_for("the end of its child", lambda: again.pid != first and not _is_alive(child))
+
+
+def _is_alive(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_program_waits_for_the_one_it_needs(stage: Stage) -> None:

@@ -112,6 +112,17 @@ def test_folder_that_vanishes_and_comes_again_is_followed(watch: Watch, tmp_path
         hints.came()
 
 
+def test_folder_replaced_between_two_looks_is_watched_anew(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "queue").mkdir()
+    watcher, hints = watch("queue")
+    (tmp_path / "queue").rename(tmp_path / "old")
+    (tmp_path / "queue").mkdir()
+    watcher.refresh()
+    hints.came()
+    replace_durable(tmp_path / "queue" / "a", b"x")
+    assert hints.came()
+
+
 def test_missing_inotify_is_said_and_does_not_raise(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "queue").mkdir()
     watcher, _ = watch("queue", new_observer=no_inotify)
