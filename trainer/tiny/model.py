@@ -28,6 +28,8 @@ def tiny_config(tokenizer: Any) -> Qwen3Config:
         max_position_embeddings=CONTEXT,
         rope_parameters={"rope_type": "default", "rope_theta": 1e4},
         tie_word_embeddings=True,
+        # 0.02 suits wide models; at hidden 96 the first levels are learnt in two thirds of the steps from 0.06.
+        initializer_range=0.06,
         bos_token_id=None,
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
