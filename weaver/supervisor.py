@@ -178,6 +178,8 @@ class Supervisor:
         self._log.info("%s (pid %s) has ended: exit code %s; now %s%s", name, ref and ref.pid, code, track.state, wait)
         if track.state in (State.FATAL, State.PARKED):
             self._raise_alarm(track)
+        elif track.state is State.BACKOFF:
+            write_event(self._paths, WEAVER, "died", name=name, reason=track.reason, last_exit=code)
         if name == BASE_BUILDER:
             self._settle_base(code)
 
@@ -210,6 +212,8 @@ class Supervisor:
                 self._spawn(now, name, python_argv(program), program.nice)
             case Terminate(name, grace_s, reason):
                 self._log.info("SIGTERM to %s: %s", name, reason)
+                if not self._stopping:
+                    write_event(self._paths, WEAVER, "terminated", name=name, reason=reason)
                 self._processes.signal(name, signal.SIGTERM)
                 self._tracks[name] = fold.signalled(self._track(name), now, grace_s, reason)
             case Kill(name):

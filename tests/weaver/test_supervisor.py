@@ -93,6 +93,7 @@ def test_second_death_waits_and_the_state_says_so(stage: Stage) -> None:
     program = stage.until("one", State.BACKOFF, restarts=2)
     assert program.last_exit == 1 and "exit code 1" in program.reason
     assert "next start in 2." in stage.log()
+    assert stage.events().count('"event": "died", "name": "one", "reason": "exit code 1') >= 3
 
 
 def test_misconfigured_program_is_parked_loudly_and_a_change_of_config_frees_it(stage: Stage) -> None:
@@ -120,6 +121,7 @@ def test_hung_program_is_ended_with_sigkill_and_started_anew(stage: Stage, manne
     assert again.pid != first
     assert "hung" in stage.log() and "SIGKILL to one" in stage.log()
     assert again.last_exit == -9
+    assert '"event": "terminated", "name": "one", "reason": "hung' in stage.events()
     if manner == "parent":
         child = Path(f"/proc/{(stage.paths.home / 'child.pid').read_text()}")
         wait_for("the end of its child", lambda: again.pid != first and not _is_alive(child))
