@@ -125,9 +125,16 @@ class Server(uvicorn.Server):
 
 def main(home: Path) -> int:
     """Serve until asked to stop; give the exit code. Raises LockHeld when another oracle serves this home."""
-    paths, clock = Paths(home), SystemClock()
+    paths = Paths(home)
     paths.make()
     lock = _lock(paths)
+    try:
+        return _run(paths, SystemClock())
+    finally:
+        os.close(lock)
+
+
+def _run(paths: Paths, clock: Clock) -> int:
     log = open_log(paths, PROGRAM)
     logging.getLogger("uvicorn.error").handlers = log.handlers
     pulse = Pulse(paths, clock, log)
@@ -145,7 +152,6 @@ def main(home: Path) -> int:
     code = _serve(oracle, taken, endpoint, pulse, log)
     write_event(paths, PROGRAM, "stopped", exit_code=code)
     pulse.beat(State.EXITED, "end", "stopped" if code == STOPPED else "broke down", exit_code=code)
-    os.close(lock)
     return code
 
 
