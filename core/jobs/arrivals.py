@@ -15,11 +15,10 @@ from pathlib import Path
 
 from core.jobs.drop import printable
 from core.jobs.job import Reason
-from core.jobs.spool import SIDECAR_ENDING
+from core.jobs.spool import SIDECAR_ENDING, UNFINISHED
 from core.paths import Paths
 
 PLACES = ("", "high", "low")
-UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart", "~", ".swp")
 READ_TODAY = ".jsonl"
 _LATER = (".json", ".csv", ".parquet", ".gz", ".zst")
 

@@ -23,6 +23,7 @@ from core.paths import PRIORITIES, STATES, Paths
 from core.records import decode, encode, encode_pretty, read, read_if_there
 
 SIDECAR_ENDING = ".meta.json"
+UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart", "~", ".swp")
 
 # verb -> states it leaves, states it may reach. publish starts in .building, so it leaves none.
 MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -49,8 +50,6 @@ class Spool:
     def __init__(self, paths: Paths, ops: Ops = OPS) -> None:
         self._paths = paths
         self._ops = ops
-
-    # -- reading ---------------------------------------------------------------------------------------------------
 
     def list(self, state: str) -> list[str]:
         """Give the ids of the jobs in a state, oldest first."""
@@ -101,7 +100,8 @@ class Spool:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         is_place = folder == self._paths.inbox and entry.name in ("high", "low")
-                        if not (is_place or entry.name.startswith(".") or entry.name.endswith(SIDECAR_ENDING)):
+                        is_ignored = entry.name.startswith(".") or entry.name.endswith((SIDECAR_ENDING, *UNFINISHED))
+                        if not is_place and not is_ignored:
                             yield entry.name
             except FileNotFoundError:
                 continue

@@ -159,6 +159,18 @@ def test_jobs_are_in_the_order_of_arrival(inbox: InboxHome) -> None:
     assert inbox.spool.oldest() == jobs[0]
 
 
+def test_clock_that_was_set_back_gives_no_job_the_name_of_another(inbox: InboxHome) -> None:
+    for _ in range(2):
+        inbox.drop("a.jsonl", jsonl(good(3)), {"force": True})
+        inbox.clock.passed_s = 0.0
+        inbox.restart()
+        inbox.settle()
+    jobs = inbox.spool.list("normal")
+    assert len(jobs) == 2
+    assert [inbox.spool.read(job)[1].id for job in jobs] == jobs
+    assert inbox.spool.read(jobs[1])[1].received_at == "2026-11-20T21:30:01.501Z"
+
+
 def generated(count: int) -> list[str]:
     """Write lines as generate_data does."""
     problems = generate(get("binary"), 1, count, 7)

@@ -286,7 +286,7 @@ def test_reason_of_a_removal_cut_short_says_so(paths: Paths) -> None:
 
 def test_counts_know_drops_and_ignore_sidecars_and_hidden_files(paths: Paths) -> None:
     put(paths, "high")
-    for name in ("a.jsonl", "a.jsonl.meta.json", ".b.jsonl", "high/c.jsonl", "low/d.jsonl"):
+    for name in ("a.jsonl", "a.jsonl.meta.json", ".b.jsonl", "e.jsonl.part", "high/c.jsonl", "low/d.jsonl"):
         (paths.inbox / name).write_text("")
     counts = Spool(paths).counts()
     assert (counts["inbox"], counts["high"], counts["normal"]) == (3, 1, 0)
