@@ -54,7 +54,10 @@ class StreamTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give the batches of the plan, in its order."""
         return DataLoader(
-            self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator, num_workers=0  # type: ignore[arg-type]
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self._batches,  # type: ignore[arg-type]
+            collate_fn=self.data_collator,
+            num_workers=0,
         )
 
     def compute_loss(
