@@ -27,7 +27,7 @@ BURST = 200
 class _JsonLines(logging.Formatter):
     def __init__(self, program: str) -> None:
         super().__init__()
-        self._program, self._boot, self._seq = program, boot_id(), itertools.count(1)
+        self._program, self._boot = program, boot_id()
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
@@ -35,7 +35,7 @@ class _JsonLines(logging.Formatter):
             message += "\n" + self.formatException(record.exc_info)
         fields: dict[str, Any] = {
             "at": iso(datetime.fromtimestamp(record.created, UTC)), "mono": round(time.monotonic(), 3),
-            "boot_id": self._boot, "seq": next(self._seq), "level": record.levelname.lower(), "program": self._program,
+            "boot_id": self._boot, "seq": getattr(record, "seq", None), "level": record.levelname.lower(), "program": self._program,
             "event": getattr(record, "event", None), "msg": message, "job": getattr(record, "job", None),
             "checkpoint": getattr(record, "checkpoint", None),
         }  # fmt: skip
@@ -43,11 +43,11 @@ class _JsonLines(logging.Formatter):
 
 
 class _Thinner(logging.Filter):
-    """Let BURST records a second through and say how many were left out."""
+    """Let BURST records a second through, number them, and say how many were left out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._second, self._seen = 0, 0
+        self._second, self._seen, self._seq = 0, 0, itertools.count(1)
 
     def filter(self, record: logging.LogRecord) -> bool:
         second = int(record.created)
@@ -56,7 +56,10 @@ class _Thinner(logging.Filter):
             if left_out:
                 record.msg, record.args = f"{record.getMessage()} ({left_out} records of the last second left out)", ()
         self._seen += 1
-        return self._seen <= BURST
+        if self._seen > BURST:
+            return False
+        record.seq = next(self._seq)  # here and not in the formatter: a rotating handler formats each record twice
+        return True
 
 
 def open_log(paths: Paths, program: str) -> logging.Logger:

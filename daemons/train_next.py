@@ -35,6 +35,7 @@ from daemons.harness.context import Context, Report
 _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
 DEATH = "trainer died"
 LONGEST_SPAWN_DELAY_S = 60.0
+BUSY_S = 1.0
 MISCONFIGURED = 78
 
 
@@ -42,7 +43,7 @@ class TrainNext:
     """queue -> processing -> completed: claim the next job, look after the trainer, settle what ended."""
 
     name = "train_next"
-    every = "2s"
+    every = "5s"
     patience_s = 60.0
     wakes_on: Sequence[str] = ("queue/high", "queue/normal", "queue/low", "queue/processing/*", "models/*/ledger")
     nice = 0
@@ -75,7 +76,10 @@ class TrainNext:
             self._start_trainer(ctx, spool, running)
         elif running is None and pause is not None and pause.verb == "stop" and trainer is not None:
             send_signal(trainer, signal.SIGTERM)
-        return Report(did=did, note=_note(ctx, running), facts={"running": running.job if running else None})
+        return Report(
+            did=did, note=_note(ctx, running), facts={"running": running.job if running else None},
+            next_s=BUSY_S if running is not None or spool.list("processing") else None,
+        )  # fmt: skip
 
     def _reap(self, ctx: Context) -> None:
         """Take note of a child of ours that ended. Raises InvalidConfig when it says that it is misconfigured."""

@@ -31,7 +31,7 @@ from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.version import CODE_VERSION
 from trainer.weights import sweep_left_overs
 
-LOOK_S = 0.1
+LOOK_S = 0.2
 BEAT_S = 2.0
 IDLE_BEAT_S = 6.0
 LOAD_PATIENCE_S = 180.0
@@ -147,7 +147,7 @@ class Worker:
         """Give the oldest claimed job that has run.json and no result.json."""
         found: list[RunRequest] = []
         folder = self.paths.state("processing")
-        for job in sorted(os.listdir(folder)) if folder.is_dir() else []:  # noqa: PTH208 - called ten times a second
+        for job in sorted(os.listdir(folder)) if folder.is_dir() else []:  # noqa: PTH208 - called five times a second
             if (folder / job / "result.json").exists():
                 continue
             try:
