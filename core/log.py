@@ -35,7 +35,8 @@ class _JsonLines(logging.Formatter):
             message += "\n" + self.formatException(record.exc_info)
         fields: dict[str, Any] = {
             "at": iso(datetime.fromtimestamp(record.created, UTC)), "mono": round(time.monotonic(), 3),
-            "boot_id": self._boot, "seq": getattr(record, "seq", None), "level": record.levelname.lower(), "program": self._program,
+            "boot_id": self._boot, "seq": getattr(record, "seq", None), "level": record.levelname.lower(),
+            "program": self._program,
             "event": getattr(record, "event", None), "msg": message, "job": getattr(record, "job", None),
             "checkpoint": getattr(record, "checkpoint", None),
         }  # fmt: skip
