@@ -27,6 +27,7 @@ from tests.fakes import make_home
 from trainer.serve.app import Oracle, build, server_of
 from trainer.serve.handlers import LOAD_WAIT_S
 from trainer.tiny.model import build as build_tiny
+from trainer.tiny.tokenizer import SPECIALS
 
 STEPS = (0, 10, 20, 30, 40)
 
@@ -49,9 +50,13 @@ def add_checkpoint(paths: Paths, model: str, step: int, seed: int, name: str | N
 
 
 def _make_talkative(path: Path) -> None:
-    """Strengthen the layers against the embedding: fresh weights say their last token again, and all seeds the same."""
+    """Strengthen the layers against the embedding: fresh weights say their last token again, and all seeds the same.
+
+    The special tokens, the ends of an answer among them, get no weight as an answer: every answer is as long as it may be.
+    """
     weights = load_file(path)
-    strong = {name: weight * 12 if ".layers." in name and weight.ndim == 2 else weight for name, weight in weights.items()}
+    strong = {name: weight * 4 if ".layers." in name and weight.ndim == 2 else weight for name, weight in weights.items()}
+    strong["model.embed_tokens.weight"][: len(SPECIALS)] = 0
     save_file(strong, path, metadata={"format": "pt"})
 
 
