@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from core.checkpoints.checkpoint import Head
-from core.checkpoints.history import consumed_rows, newest_complete
+from core.checkpoints.history import advance_head, consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
 from core.errors import IllegalMove, InvalidConfig, NotFound
@@ -61,7 +60,7 @@ class TrainNext:
         self._reap(ctx)
         trainer = living_trainer(ctx.paths)
         for model in ledger.models():
-            _advance_head(ctx, ledger, model)
+            advance_head(ledger, model, iso(ctx.clock.now()))
         for order in pending(ctx.paths, self.name):
             self._obey(ctx, spool, order, trainer)
         did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
@@ -189,19 +188,6 @@ class TrainNext:
         argv = [sys.executable, "-m", "trainer", "work", "--model", request.model]
         self._child = ctx.spawn(TRAINER, argv, {"OMP_NUM_THREADS": "1" if threads == "auto" else str(threads)})
         ctx.log.info("started trainer %s", self._child.pid, extra={"event": "spawn", "job": request.job})
-
-
-def _advance_head(ctx: Context, ledger: Ledger, model: str) -> None:
-    """Move head to the newest descendant of itself whose weights and state are complete."""
-    names = ledger.names(model)
-    if not names:
-        return
-    head = ledger.head(model)
-    at = head.checkpoint if head else names[0]
-    newest = newest_complete(ledger, model, at) or at
-    if head is None or newest != at:
-        reason = "trained further" if newest != names[0] else "the base"
-        ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=iso(ctx.clock.now())))
 
 
 def _settle_completed(

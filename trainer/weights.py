@@ -105,11 +105,11 @@ def sweep_left_overs(paths: Paths, name: str) -> None:
     Only the holder of the trainer's lock may call this.
     """
     model = paths.model(name)
-    states, known = model.root / "state", Ledger(paths).links(name)
+    states = model.root / "state"
     if model.staging.exists():
         remove_tree(model.staging, model.trash)
     for state in states.iterdir() if states.is_dir() else ():
-        if state.name not in known and not model.checkpoint(state.name).exists():
+        if not model.checkpoint(state.name).exists():
             remove_tree(state, model.trash)
 
 

@@ -1,12 +1,13 @@
 """What a history of checkpoints holds: where training can go on, and how far each job's rows are in it.
 
 Place in the flow: train_next advances head and completes jobs by it, the trainer resumes and finds its cursor by it; both must
-answer alike. Reads the ledger, writes nothing. Invariant: rows that an earlier plan of a job trained, before it was queued
-afresh, never count for its present plan.
+answer alike. Reads the ledger, writes head.json (for train_next). Invariant: rows that an earlier plan of a job trained, before
+it was queued afresh, never count for its present plan.
 """
 
 from __future__ import annotations
 
+from core.checkpoints.checkpoint import Head
 from core.checkpoints.ledger import Ledger
 
 
@@ -19,6 +20,19 @@ def newest_complete(ledger: Ledger, model: str, start: str) -> str | None:
         if name in family and name in there and (link.step == 0 or ledger.has_state(model, name)):
             newest = name
     return newest
+
+
+def advance_head(ledger: Ledger, model: str, at: str) -> None:
+    """Move head to its newest complete descendant, to the base to begin with. Only train_next may call this."""
+    names = ledger.names(model)
+    if not names:
+        return
+    head = ledger.head(model)
+    start = head.checkpoint if head else names[0]
+    newest = newest_complete(ledger, model, start) or start
+    if head is None or newest != start:
+        reason = "trained further" if newest != names[0] else "the base"
+        ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=at))
 
 
 def consumed_rows(ledger: Ledger, model: str, checkpoint: str, job: str, since: str | None) -> int:

@@ -202,14 +202,20 @@ def test_completed_job_is_not_trained_twice(home: TrainingHome) -> None:
     assert home.last().name == first.last_checkpoint == again.last_checkpoint
 
 
-def test_job_queued_afresh_is_trained_from_its_start_also_after_a_stop(home: TrainingHome) -> None:
+def killed() -> Outcome | None:
+    raise RuntimeError("killed in the middle")
+
+
+def test_job_queued_afresh_is_trained_from_its_start_also_after_a_death_and_a_stop(home: TrainingHome) -> None:
     """The ledger holds the rows of the first time for ever; they are no cursor of the second."""
     folder = home.job("job-1", sums(24))
     assert home.engine().run_job(home.config(folder)).success
     (folder / "plan.json").rename(folder / "plan-1.json")
+    result = home.engine(killed).run_job(home.config(folder))
+    assert (result.outcome, result.permanent, result.error) == (Outcome.FAILED, False, "RuntimeError: killed in the middle")
     assert home.stopping_at(1).run_job(home.config(folder)).rows_done == 8
     assert home.engine().run_job(home.config(folder)).success
-    assert len(home.recorder.seen) == 6
+    assert [progress.step for progress in home.recorder.seen] == [1, 2, 3, 4, 4, 5, 6]
     assert [(span.rows_from, span.rows_to) for span in home.last().consumed] == [(8, 24)]
 
 
@@ -244,6 +250,21 @@ def test_views_that_cannot_be_written_stop_no_training(home: TrainingHome, tmp_p
     engine = TrainerEngine(TrainingStatusWriter(tmp_path / "file" / "progress.json"), remark=remarks.append)
     assert engine.run_job(home.config(home.job("job-1", sums(8)))).success
     assert any("no progress could be written" in remark for remark in remarks)
+
+
+def test_begun_job_reports_every_step_so_that_the_step_of_a_death_is_known(home: TrainingHome) -> None:
+    calls: list[int] = []
+
+    def after_two_steps() -> Outcome | None:
+        calls.append(1)
+        return Outcome.STOPPED if len(calls) == 2 else None
+
+    folder = home.job("job-1", sums(48))
+    standing = TrainerEngine(home.recorder, stop_wanted=after_two_steps, mono=lambda: 1.0)
+    assert standing.run_job(home.config(folder)).global_step == 2
+    assert [progress.step for progress in home.recorder.seen] == [1]
+    assert standing.run_job(home.config(folder)).global_step == 6
+    assert [progress.step for progress in home.recorder.seen] == [1, 3, 4, 5, 6]
 
 
 def test_phases_are_beaten_in_order_and_threads_are_as_configured(home: TrainingHome) -> None:

@@ -226,7 +226,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 def test_job_survives_sigterm_and_kill_in_real_processes(processes: Processes) -> None:
-    """Takes about 20 s, half of it the start of four processes: init, and three workers one after the other.
+    """Takes about 30 s, most of it the start of four processes: init, and three workers one after the other.
 
     The first is asked to end in the middle of the job, the second is killed there, the third goes on to the end.
     """
