@@ -18,7 +18,7 @@ from core.checkpoints.checkpoint import ModelFacts
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
-from core.errors import DiskLow, InvalidConfig, InvalidData, WeaverError
+from core.errors import DiskLow, InvalidConfig, InvalidData, PackingRefused, WeaverError
 from core.files import replace_quick
 from core.paths import Paths
 from core.records import encode
@@ -262,7 +262,7 @@ class TrainerEngine:
         over_time = run.part.stop < total and run.callback.outcome is None
         # A job that used up its turn goes behind the others with its cursor: none of its lines is lost.
         outcome = Outcome.SKIPPED if over_time else run.callback.outcome or Outcome.COMPLETED
-        output = run.config.output
+        output, train_s = run.config.output, run.callback.train_s
         if self.has_unsaved() and (output.save_at_end or outcome is not Outcome.COMPLETED or self.save_is_due(output.every_s)):
             self.try_save()
         saved = not run.stream.has_unsaved()
@@ -272,7 +272,7 @@ class TrainerEngine:
             last_checkpoint_path=run.config.model.paths.model(stream.name).checkpoint(stream.checkpoint) if saved else None,
             final_loss=run.callback.smoothed, last_checkpoint=stream.checkpoint if saved else None,
             summary=f"{run.part.stop} of {total} rows, step {stream.step}", error=None, rows_done=run.part.stop,
-            train_s=run.callback.train_s, tokens=run.callback.tokens,
+            train_s=train_s, tokens=run.callback.tokens,
         )  # fmt: skip
 
     def _failed(self, outcome: Outcome, error: Exception, began: float) -> TrainingResult:
@@ -280,7 +280,7 @@ class TrainerEngine:
             outcome=outcome, success=False, global_step=self._stream.step if self._stream else 0,
             runtime_s=self._mono() - began, last_checkpoint_path=None, final_loss=None, summary=outcome.value,
             error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | NotTrainable),
-            misconfigured=isinstance(error, NotTrainable),
+            misconfigured=isinstance(error, NotTrainable | PackingRefused),
         )  # fmt: skip
 
 

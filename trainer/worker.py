@@ -108,7 +108,9 @@ class Worker:
         while not self.stopping:
             request = self._next_request()
             if request is not None:
-                if request.model != self.model or not self._train(request):
+                self._reload_if_changed()
+                known = self._config.weaver.models
+                if request.model != self.model or self.model not in known or not self._train(request):
                     break
                 idle_since = self._clock.mono()
                 continue
@@ -186,7 +188,6 @@ class Worker:
         return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED) or result.permanent
 
     def _run_config(self, request: RunRequest, folder: Path) -> TrainerConfig:
-        self._reload_if_changed()
         config = self._config
         sidecar = read_if_there(Sidecar, folder / "sidecar.json") or Sidecar()
         skill, level = sidecar.params.get("skill"), sidecar.params.get("level")

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
-from core.config import OptimizerConfig, ScheduleConfig
+from core.config import ModelConfig, OptimizerConfig, ScheduleConfig
 from core.errors import InvalidData
 from core.jobs.job import Line
 from core.records import read
@@ -21,10 +22,11 @@ from core.skills.registry import get
 from core.skills.skill import Problem, generate, held_out
 from core.text.tokens import decode_ids, encode_prompt, load_tokenizer
 from tests.trainer.training_home import TrainingHome, said, sums
-from trainer.config import Environment, create_default_config
+from trainer.config import Environment, ModelSource, create_default_config
 from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.fingerprint import load_fresh
 from trainer.model import ensure_base
+from trainer.tiny.model import build
 
 SEED = 0
 ANSWER_TOKENS = 16
@@ -250,6 +252,26 @@ def test_views_that_cannot_be_written_stop_no_training(home: TrainingHome, tmp_p
     engine = TrainerEngine(TrainingStatusWriter(tmp_path / "file" / "progress.json"), remark=remarks.append)
     assert engine.run_job(home.config(home.job("job-1", sums(8)))).success
     assert any("no progress could be written" in remark for remark in remarks)
+
+
+def test_architecture_that_lets_packed_examples_read_each_other_is_refused_until_packing_is_off(
+    home: TrainingHome, tmp_path: Path
+) -> None:
+    """A recurrent model carries its state from one example into the next; no job is to blame for it."""
+    build(tmp_path, SEED)
+    net = MambaConfig(
+        vocab_size=320, hidden_size=32, num_hidden_layers=1, state_size=4, bos_token_id=0, eos_token_id=2, pad_token_id=0,
+        max_position_embeddings=1024,
+    )  # fmt: skip
+    MambaForCausalLM(net).save_pretrained(str(tmp_path))
+    model = ModelSource("recurrent", home.paths, ModelConfig(base=str(tmp_path), max_length=64))
+    ensure_base(model, SEED, datetime.now(UTC))
+    config = replace(home.config(home.job("job-1", sums(12)), packing="on", batch_tokens=64), model=model)
+    result = home.engine().run_job(config)
+    assert (result.outcome, result.misconfigured, home.recorder.seen) == (Outcome.FAILED, True, [])
+    assert "moved the logits of its neighbour" in str(result.error)
+    config = replace(home.config(home.job("job-2", sums(12)), packing="off"), model=model)
+    assert home.engine().run_job(config).success
 
 
 def test_begun_job_reports_every_step_so_that_the_step_of_a_death_is_known(home: TrainingHome) -> None:

@@ -181,6 +181,16 @@ def test_bad_configuration_while_at_work_changes_nothing_and_a_good_one_holds(ho
     assert result.checkpoint is not None
 
 
+def test_model_that_is_configured_no_more_ends_the_worker_with_what_it_trained_saved(home: WorkerHome) -> None:
+    worker = Worker(home.paths.home, "tiny")
+    home.claimed("job-1", sums(8))
+    assert worker.run() == 0
+    (home.paths.config / "weaver.yaml").write_text("{model: other, models: {other: {base: 'builtin:tiny-qwen3'}}}")
+    home.claimed("job-2", sums(8), minute=1)
+    assert worker.run() == 0
+    assert (home.outcome("job-1"), home.outcome("job-2")) == (Outcome.COMPLETED, None)
+
+
 def test_heartbeat_that_cannot_be_written_stops_nothing(home: WorkerHome) -> None:
     shutil.rmtree(home.paths.status)
     home.paths.status.write_text("in the way")
