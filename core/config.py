@@ -177,23 +177,24 @@ class Config(_Section, frozen=True):
 
 
 S = TypeVar("S", bound=_Section)
-_OVERRIDABLE = ("weaver", "training", "evals")
+_FILES = ("weaver", "training", "evals")
 
 
 def load(paths: Paths, environ: Mapping[str, str] | None = None) -> Config:
     """Read and check all configuration files. Raises InvalidConfig naming file, key and what is valid."""
     environ = os.environ if environ is None else environ
-    overrides = _environment(environ)
-    skills = {path.stem: _section(SkillConfig, _yaml(path), path) for path in sorted((paths.config / "skills").glob("*.yaml"))}
-    weaver_raw, training_raw, evals_raw = (_yaml(paths.config / f"{name}.yaml") for name in _OVERRIDABLE)
-    for keys, value in overrides:
-        target = {"training": training_raw, "evals": evals_raw}.get(keys[0])
-        _set(weaver_raw if target is None else target, keys if target is None else keys[1:], value)
+    raw = {name: _yaml(paths.config / f"{name}.yaml") for name in _FILES}
+    raw["skills"] = {path.stem: _yaml(path) for path in sorted((paths.config / "skills").glob("*.yaml"))}
+    where = {name: str(paths.config / (f"{name}.yaml" if name in _FILES else name)) for name in raw}
+    for variable, keys, value in _environment(environ):
+        name = keys.pop(0) if len(keys) > 1 and keys[0] in raw else "weaver"
+        _set(variable, raw[name], keys, value)
+        where[name] += f", with {variable} of the environment"
     config = Config(
-        weaver=_section(WeaverConfig, weaver_raw, paths.config / "weaver.yaml"),
-        training=_section(TrainingConfig, training_raw, paths.config / "training.yaml"),
-        evals=_section(EvalsConfig, evals_raw, paths.config / "evals.yaml"),
-        skills=skills,
+        weaver=_section(WeaverConfig, raw["weaver"], where["weaver"]),
+        training=_section(TrainingConfig, raw["training"], where["training"]),
+        evals=_section(EvalsConfig, raw["evals"], where["evals"]),
+        skills={name: _section(SkillConfig, skill, f"{where['skills']}: {name}") for name, skill in raw["skills"].items()},
     )
     _check_models(config.weaver, paths)
     return config
@@ -229,29 +230,35 @@ def _yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
-    found: list[tuple[list[str], Any]] = []
+def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
+    """Give (variable, keys, value) of every override. Raises InvalidConfig for a value that is not YAML."""
+    found: list[tuple[str, list[str], Any]] = []
     for name in sorted(environ):
         if name.startswith("WEAVER__"):
-            found.append((name[len("WEAVER__") :].lower().split("__"), yaml.load(environ[name], Loader=_SAFE)))
+            try:
+                found.append((name, name[len("WEAVER__") :].lower().split("__"), yaml.load(environ[name], Loader=_SAFE)))
+            except yaml.YAMLError as error:
+                raise InvalidConfig(path=name, detail=f"{environ[name]!r} is not YAML: {error}") from error
     return found
 
 
-def _set(target: dict[str, Any], keys: list[str], value: Any) -> None:
+def _set(variable: str, target: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         inner = target.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InvalidConfig(path="environment", detail=f"WEAVER__{'__'.join(keys).upper()}: {key} holds no keys")
+            raise InvalidConfig(path=variable, detail=f"{key} holds no keys")
         target = inner
     target[keys[-1]] = value
 
 
-def _section(kind: type[S], raw: dict[str, Any], path: Path) -> S:
-    _refuse_unknown(kind, raw, str(path), "")
+def _section(kind: type[S], raw: object, where: str) -> S:
+    if not isinstance(raw, dict):
+        raise InvalidConfig(path=where, detail=f"expected keys and values, got {raw!r}")
+    _refuse_unknown(kind, raw, where, "")
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(path=str(path), detail=str(error)) from error
+        raise InvalidConfig(path=where, detail=str(error)) from error
 
 
 def _refuse_unknown(kind: type[msgspec.Struct], raw: dict[str, Any], path: str, prefix: str) -> None:

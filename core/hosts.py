@@ -58,21 +58,23 @@ def load_hosts(paths: Paths) -> Hosts:
 
 
 def this_host(hosts: Hosts, environ: Mapping[str, str]) -> str:
-    """Say which host this is: WEAVER_HOST, else the host name, else an address of this machine. Raises InvalidConfig."""
+    """Say which host this is: WEAVER_HOST, else the one that has this machine's name or address.
+
+    Raises InvalidConfig, with the hosts there are, when that is none or several.
+    """
     known = ", ".join(sorted(hosts.hosts))
     named = environ.get("WEAVER_HOST")
     if named is not None:
         if named not in hosts.hosts:
             raise InvalidConfig(path="WEAVER_HOST", detail=f"{named!r} is not in hosts.json; known: {known}")
         return named
-    if socket.gethostname() in hosts.hosts:
-        return socket.gethostname()
-    found = [name for name, host in hosts.hosts.items() if host.address in LOOPBACK]
+    me = socket.gethostname()
+    found = [name for name, host in hosts.hosts.items() if name == me or host.address in LOOPBACK]
     if len(found) < len(hosts.hosts):
         import psutil  # not for the shipped file: light programs and `weaver status` do without it
 
-        mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
-        found = [name for name, host in hosts.hosts.items() if host.address in mine | LOOPBACK]
+        mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries} | LOOPBACK
+        found = [name for name, host in hosts.hosts.items() if name == me or host.address in mine]
     if len(found) != 1:
         what = "no host" if not found else f"several hosts ({', '.join(found)})"
         raise InvalidConfig(path="hosts.json", detail=f"{what} of {known} is this machine; set WEAVER_HOST")

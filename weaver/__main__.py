@@ -48,11 +48,6 @@ def _run(arguments: list[str]) -> int:
         from weaver.supervisor import supervise
 
         return supervise(this_home().home)
-    if arguments == ["supervise"]:
-        from weaver.cli.home import this_home
-        from weaver.supervisor import supervise
-
-        return supervise(this_home().home)
     from weaver.cli.app import run
 
     return run(arguments)
