@@ -167,7 +167,7 @@ def _on_the_way(paths: Paths, batch: int) -> int:
 
 
 def _check_disk(ctx: Context) -> None:
-    free, floor = shutil.disk_usage(ctx.paths.home).free, int(ctx.config.weaver.disk.floor_gb * 2**30)
+    free, floor = shutil.disk_usage(ctx.paths.home).free, ctx.config.weaver.disk.floor_bytes
     if free < floor:
         raise DiskLow(free=free, path=str(ctx.paths.home), floor=floor)
 

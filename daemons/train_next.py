@@ -36,6 +36,7 @@ DEATH = "trainer died"
 LONGEST_SPAWN_DELAY_S = 60.0
 BUSY_S = 1.0
 MISCONFIGURED = 78
+EPOCHS_VARIABLE = "WEAVER__TRAINING__EPOCHS"
 
 
 class TrainNext:
@@ -131,7 +132,7 @@ class TrainNext:
         generated = record.source == "generate_data"
         request = RunRequest(
             job=job, model=record.model, parent=head.checkpoint if head else None,
-            epochs=ctx.config.training.epochs if record.training.epochs is None else record.training.epochs,
+            epochs=_epochs(ctx, record),
             max_train_s=ctx.config.weaver.generation.max_job_train_s if generated else None,
             attempt=sum(attempt.event == "claimed" for attempt in spool.read_attempts(job)), at=iso(ctx.clock.now()),
         )  # fmt: skip
@@ -269,8 +270,14 @@ def _claim_of(ctx: Context, job: str) -> Claim:
     return Claim(job=job, owner=ctx.name, pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, at=iso(ctx.clock.now()))
 
 
+def _epochs(ctx: Context, job: Job) -> int:
+    """Give the epochs of a job: environment before sidecar before file."""
+    configured = ctx.config.training.epochs
+    return configured if EPOCHS_VARIABLE in ctx.environ or job.training.epochs is None else job.training.epochs
+
+
 def _disk_is_low(ctx: Context) -> bool:
-    return shutil.disk_usage(ctx.paths.home).free < ctx.config.weaver.disk.floor_gb * 1e9
+    return shutil.disk_usage(ctx.paths.home).free < ctx.config.weaver.disk.floor_bytes
 
 
 def _note(ctx: Context, running: RunRequest | None) -> str:

@@ -66,9 +66,9 @@ class WatchInbox:
     def tick(self, ctx: Context) -> Report:
         """Take what is final, then validate for a slice of time."""
         _make_folders(ctx.paths)
-        free, floor_gb = shutil.disk_usage(ctx.paths.queue).free, ctx.config.weaver.disk.floor_gb
-        if free < floor_gb * 2**30:
-            return self._pause(ctx, f"{free / 2**30:.1f} GiB are free, disk.floor_gb is {floor_gb:g}")
+        free, disk = shutil.disk_usage(ctx.paths.queue).free, ctx.config.weaver.disk
+        if free < disk.floor_bytes:
+            return self._pause(ctx, f"{free / 2**30:.1f} GiB are free, disk.floor_gb is {disk.floor_gb:g}")
         done = _Done()
         try:
             self._take(ctx, done)

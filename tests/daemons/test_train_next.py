@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger, write_manifest
 from core.clock import boot_id, iso
-from core.config import DiskConfig, ModelConfig, WeaverConfig
+from core.config import DiskConfig, ModelConfig, TrainingConfig, WeaverConfig
 from core.errors import InvalidConfig
 from core.jobs.job import Job, JobTraining, LineCounts, Maker, Priority
 from core.jobs.pause import paused
@@ -213,6 +214,17 @@ def test_generated_job_has_a_time_limit_and_no_epoch_is_not_taken_for_the_defaul
     assert (request.max_train_s, request.epochs) == (60.0, 0)
 
 
+@pytest.mark.parametrize(("environ", "epochs"), [({}, 3), ({"WEAVER__TRAINING__EPOCHS": "7"}, 7)])
+def test_epochs_of_the_environment_go_before_the_sidecar_and_its_before_the_file(
+    stage: Stage, environ: dict[str, str], epochs: int
+) -> None:
+    stage.queue(A, training=JobTraining(epochs=3))
+    config = msgspec.structs.replace(stage.home.config, training=TrainingConfig(epochs=7))
+    stage.daemon.tick(dataclasses.replace(stage.context(), config=config, environ=environ))
+    request = stage.request(A)
+    assert request is not None and request.epochs == epochs
+
+
 def test_job_whose_claimer_died_before_it_wrote_the_request_gets_one(stage: Stage) -> None:
     stage.queue(A)
     stage.tick()
@@ -250,7 +262,8 @@ def test_two_of_them_never_claim_one_job(stage: Stage) -> None:
 
 
 def test_nothing_is_claimed_while_the_disk_is_low(stage: Stage) -> None:
-    stage.home.configure(weaver=WeaverConfig(disk=DiskConfig(floor_gb=1e9)))
+    free = shutil.disk_usage(stage.paths.home).free
+    stage.home.configure(weaver=WeaverConfig(disk=DiskConfig(floor_gb=free / 1.03e9)))  # in GiB, as all others count
     stage.queue(A)
     assert "disk is below its floor" in stage.tick().note
     assert stage.states == {A: "normal"}
