@@ -6,10 +6,13 @@ sees the old content or the new content, never a mixture. Appended records carry
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
+import math
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from core.errors import AlreadyExists, CorruptRecord
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp")
 
 
 class Ops:
@@ -84,6 +88,20 @@ OPS = Ops()
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+
+
+def remove_left_over(folder: Path, before: float = math.inf) -> list[str]:
+    """Remove the temporary files that killed writers left in a folder, and name them; a missing folder is fine.
+
+    before: Unix time in seconds; younger ones may still be at work. Without it, nobody else may write into the folder now.
+    """
+    removed = list[str]()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < before:
+                Path(entry.path).unlink(missing_ok=True)
+                removed.append(entry.name)
+    return removed
 
 
 def replace_durable(path: Path, data: bytes, ops: Ops = OPS, mode: int = 0o644) -> None:

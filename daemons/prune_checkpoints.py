@@ -1,9 +1,10 @@
 """models/ and queue/completed/ -> less of them: remove what retention allows, keep every record.
 
 Place in the flow: looks at every model each minute. Removes weights and training states that core.checkpoints.retention names,
-what lies in models/<model>/.trash, what a dead trainer left in .staging and state/, and the data.jsonl of old completed
-generated jobs. Writes missing ledger copies first. Invariants: a removal is one rename into .trash, then deletion; weights go
-only after their ledger copy is there; records (ledger copies, scores, deployments, job.json, plan.json, attempts) stay.
+what lies in models/<model>/.trash, what a dead trainer left in .staging and state/, the data.jsonl of old completed generated
+jobs, and the temporary files of killed writers. Writes missing ledger copies first. Invariants: a removal is one rename into
+.trash, then deletion; weights go only after their ledger copy is there; records (ledger copies, scores, deployments, job.json,
+plan.json, attempts) stay.
 
 The data of a generated job can be made again from the seed in its sidecar.json; job.json keeps its counts and plan.json its
 rows, so the account of every line stays whole. Dropped files of people are never touched.
@@ -20,9 +21,10 @@ from core.checkpoints.ranking import Ranking
 from core.checkpoints.retention import Holdings, removable
 from core.checkpoints.served import read_deployments, served
 from core.errors import InvalidData
-from core.files import OPS, remove_tree
+from core.files import OPS, remove_left_over, remove_tree
 from core.jobs.job import Job
 from core.jobs.spool import Spool
+from core.names import is_identifier
 from core.paths import ModelPaths, Paths
 from core.process import ProcessRef, is_alive
 from core.records import read_if_there
@@ -33,6 +35,7 @@ REMOVALS_PER_TICK = 20
 CANDIDATES_KEPT = 3
 GENERATED_DATA_KEPT = 200
 LEFT_OVER_S = 600.0
+SWEEP_S = 3600.0
 
 
 class PruneCheckpoints:
@@ -47,6 +50,7 @@ class PruneCheckpoints:
     def __init__(self) -> None:
         self._generated: dict[str, bool] = {}  # completed jobs whose data is there: only saves reading them again
         self._ledger: Ledger | None = None
+        self._swept_mono = float("-inf")
 
     def tick(self, ctx: Context) -> Report:
         """Remove up to REMOVALS_PER_TICK things."""
@@ -63,6 +67,9 @@ class PruneCheckpoints:
                 notes.append(f"nothing of {model} is removed: {error}")
             _sweep(ctx, ledger, model)
         removed += self._drop_generated_data(ctx.paths, REMOVALS_PER_TICK - len(removed))
+        if ctx.clock.mono() - self._swept_mono >= SWEEP_S:
+            self._swept_mono = ctx.clock.mono()
+            _sweep_temporaries(ctx)
         notes.insert(0, f"removed {len(removed)}: {removed[0]} ..." if removed else "nothing to remove")
         return Report(
             did=len(removed), note="; ".join(notes), facts={"removed": removed}, again=len(removed) >= REMOVALS_PER_TICK
@@ -130,6 +137,15 @@ def _sweep(ctx: Context, ledger: Ledger, model: str) -> None:
             continue  # a trainer has just started and swept it
         if age_s > LEFT_OVER_S:
             remove_tree(folder, root.trash)
+
+
+def _sweep_temporaries(ctx: Context) -> None:
+    """Delete the temporary files of killed writers, wherever records are published; a job's own go when its attempt ends."""
+    paths, before = ctx.paths, ctx.clock.now().timestamp() - LEFT_OVER_S
+    models = [path for path in paths.models.glob("*/") if is_identifier(path.name)]
+    trees = [paths.inbox, paths.orders, paths.status, paths.local, *models, *(model / "scores" for model in models)]
+    for folder in (paths.queue, *trees, *(inner for tree in trees for inner in tree.glob("*/"))):
+        remove_left_over(folder, before)
 
 
 def _left_over(root: ModelPaths, ledger: Ledger, model: str) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from typing import cast
 import msgspec
 
 from core.errors import AlreadyExists, IllegalMove, NotFound
-from core.files import OPS, Ops, append_record, move, read_records, replace_durable
+from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
@@ -42,6 +42,7 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What the trainer child takes for its work or for the end of it: put aside under a number before a job can be claimed again.
 _OF_ONE_ATTEMPT = ("run.json", "order.json", "result.json")
 _CURSOR = ("plan.json", "progress.json")
+_LOST = "another process moved it first"
 
 
 class Spool:
@@ -108,11 +109,7 @@ class Spool:
 
     def oldest(self) -> str | None:
         """Give the job to claim next: high before normal before low, oldest first; None when nothing is queued."""
-        for priority in PRIORITIES:
-            jobs = self.list(priority)
-            if jobs:
-                return jobs[0]
-        return None
+        return next((job for priority in PRIORITIES for job in self.list(priority)), None)
 
     def pending_examples(self) -> int:
         """Give the number of accepted lines that are queued and not claimed."""
@@ -142,10 +139,8 @@ class Spool:
             return Reason(code=ends[-1].outcome or "failed", message=ends[-1].detail or f"ended by {ends[-1].by}")
         if record.reason is not None and state == "rejected":
             return record.reason
-        return Reason(
-            code="removed" if state == "rejected" else "failed",
-            message="moved here by a process that died before it could note why",
-        )
+        code = "removed" if state == "rejected" else "failed"
+        return Reason(code=code, message="moved here by a process that died before it could note why")
 
     # -- moves by anybody ------------------------------------------------------------------------------------------
 
@@ -160,8 +155,8 @@ class Spool:
     def retry(self, job: str, fresh: bool = False) -> Path:
         """Queue a failed, completed or duplicate job again, at its cursor unless fresh. Raises NotFound, IllegalMove."""
         state, record = self.read(job)
-        if state == "rejected" and (record.reason is None or record.reason.code != "duplicate"):
-            code = record.reason.code if record.reason else "removed"
+        code = record.reason.code if record.reason else "removed"
+        if state == "rejected" and code != "duplicate":
             detail = "only a duplicate can be queued again; drop the mended file anew"
             raise IllegalMove(job=job, source=f"rejected ({code})", target="normal", detail=detail)
         self._check("retry", job, state, "normal")
@@ -189,6 +184,8 @@ class Spool:
     def claim(self, job: str, claim: Claim) -> Path:
         """Take a queued job into processing/, then write claim.json with the priority it came from. Raises IllegalMove."""
         origin = self.find(job)
+        self._check("claim", job, origin, "processing")
+        self._put_aside(self._paths.state(origin) / job, _OF_ONE_ATTEMPT)
         folder = self._move("claim", job, origin, "processing")
         claim = msgspec.structs.replace(claim, origin=cast(Priority, origin))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
@@ -199,10 +196,7 @@ class Spool:
         self, job: str, claim: Claim, detail: str | None = None, outcome: str | None = None, step: int | None = None
     ) -> Path:
         """Renew the claim on a job in processing/, origin kept; outcome says what befell it. Raises NotFound, IllegalMove."""
-        state = self.find(job)
-        if state != "processing":
-            raise IllegalMove(job=job, source=state, target="processing", detail="only a claimed job can be adopted")
-        folder = self._paths.state(state) / job
+        folder = self._claimed(job, "adopted")
         claim = msgspec.structs.replace(claim, origin=self._origin(folder))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
         self._append(folder, Attempt(at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step))
@@ -210,10 +204,13 @@ class Spool:
 
     def reopen(self, job: str) -> None:
         """Let a job in processing/ be trained on from its cursor: put aside the request and result of its last run."""
+        self._put_aside(self._claimed(job, "reopened"), _OF_ONE_ATTEMPT)
+
+    def _claimed(self, job: str, what: str) -> Path:
         state = self.find(job)
         if state != "processing":
-            raise IllegalMove(job=job, source=state, target="processing", detail="only a claimed job can be reopened")
-        self._put_aside(self._paths.state(state) / job, _OF_ONE_ATTEMPT)
+            raise IllegalMove(job=job, source=state, target="processing", detail=f"only a claimed job can be {what}")
+        return self._paths.state(state) / job
 
     def complete(self, job: str, end: Attempt) -> Path:
         """End a job whose outcome is completed. Raises NotFound, IllegalMove."""
@@ -246,7 +243,7 @@ class Spool:
         try:
             move(self._paths.state(source) / job, folder, self._ops)
         except (FileNotFoundError, AlreadyExists) as error:
-            raise IllegalMove(job=job, source=source, target=target, detail="another process moved it first") from error
+            raise IllegalMove(job=job, source=source, target=target, detail=_LOST) from error
         return folder
 
     def _reject(self, verb: str, job: str, end: Attempt) -> Path:
@@ -255,7 +252,7 @@ class Spool:
         return folder
 
     def _end(self, verb: str, job: str, end: Attempt, target: str, aside: Iterable[str] = ()) -> Path:
-        """Note the end, put aside what belongs to this attempt, rename. Killed in between, the same call finishes it."""
+        """Note the end, rename, put aside what belongs to this attempt. Killed before the rename, the same call finishes it."""
         source = self.find(job)
         self._check(verb, job, source, target)
         folder = self._paths.state(source) / job
@@ -264,9 +261,11 @@ class Spool:
             if not past or past[-1].event in ("claimed", "adopted"):
                 self._append(folder, end)
         except FileNotFoundError as error:
-            raise IllegalMove(job=job, source=source, target=target, detail="another process moved it first") from error
+            raise IllegalMove(job=job, source=source, target=target, detail=_LOST) from error
+        remove_left_over(folder)
+        folder = self._move(verb, job, source, target)
         self._put_aside(folder, aside)
-        return self._move(verb, job, source, target)
+        return folder
 
     def _append(self, folder: Path, attempt: Attempt) -> None:
         append_record(folder / "attempts.jsonl", encode(attempt), self._ops)
