@@ -70,7 +70,8 @@ class _Scene:
 
     def weights_id(self, checkpoint: str) -> str:
         """Give the weights_id that a checkpoint was deployed with, else the one of its manifest."""
-        known = [one.weights_id for one in self.deployments if (one.verdict, one.checkpoint) == ("deployed", checkpoint)]
+        mine = [one for one in self.deployments if (one.verdict, one.checkpoint) == ("deployed", checkpoint)]
+        known = [one.weights_id for one in mine if one.weights_id is not None]
         return known[-1] if known else self.ledger.weights_id(self.model, checkpoint)
 
     def base(self) -> str | None:
@@ -234,8 +235,8 @@ class DeployBest:
         record = Deployment(
             id=f"{compact(now)}-{os.urandom(4).hex()}", at=iso(now), model=scene.model, checkpoint=checkpoint,
             weights_id=_weights_id(scene, checkpoint), previous=previous, host=ctx.host, alias=CHAMPION, verdict=verdict,
-            reason=reason, test=decision.test if decision else [], guards=decision.guards if decision else [],
-            proof=found.proof if isinstance(found, Proved) else None, by=self.name,
+            reason=reason, test=decision.test if decision else None, by_suite=decision.by_suite if decision else [],
+            guards=decision.guards if decision else [], proof=found.proof if isinstance(found, Proved) else None, by=self.name,
         )  # fmt: skip
         append_deployment(ctx.paths.model(scene.model), record)
         ctx.event(verdict, checkpoint=f"{scene.model}/{checkpoint}", previous=previous, reason=reason)
@@ -288,8 +289,8 @@ def _has_failed(scene: _Scene, checkpoint: str) -> bool:
     return len(failed) >= MOST_FAILURES or (scene.ctx.clock.now() - from_iso(failed[-1])).total_seconds() < RETRY_S
 
 
-def _weights_id(scene: _Scene, checkpoint: str) -> str:
+def _weights_id(scene: _Scene, checkpoint: str) -> str | None:
     try:
         return scene.weights_id(checkpoint)
     except ManifestMismatch:
-        return "unknown"  # it is being recorded because its manifest is gone
+        return None  # it is being recorded because its manifest is gone

@@ -30,19 +30,24 @@ class Proof(Part, frozen=True):
 
 
 class Deployment(Record, frozen=True, tag="weaver.deployment/1"):
-    """One decision about what is served, with its reason; verdict refused keeps what was served before."""
+    """One decision about what is served, with its reason; verdict refused keeps what was served before.
+
+    test: over all suites together (suite `all`), null where nothing was compared; by_suite: the same, suite by suite.
+    weights_id: null when the manifest is gone.
+    """
 
     id: str
     at: str
     model: str
     checkpoint: str
-    weights_id: str
+    weights_id: str | None
     previous: str | None
     host: str
     alias: str
     verdict: Literal["deployed", "rolled_back", "refused", "failed"]
     reason: str
-    test: list[PairedTest]
+    test: PairedTest | None
+    by_suite: list[PairedTest]
     guards: list[PairedTest]
     proof: Proof | None
     by: str

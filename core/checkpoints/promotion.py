@@ -34,11 +34,12 @@ class Promotion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict with its evidence: tests by suite and pooled over all of them (suite `all`), and the guards."""
+    """A verdict with its evidence: the test pooled over all suites (suite `all`), that of each suite, and the guards."""
 
     verdict: Promotion
     reason: str
-    test: list[PairedTest]
+    test: PairedTest
+    by_suite: list[PairedTest]
     guards: list[PairedTest]
 
 
@@ -56,22 +57,24 @@ def decide(
     """
     best = list(best)
     pairings = _pairings(candidate, opponent)
-    tests = [_tested(suite, pairing) for suite, pairing in pairings.items()]
+    by_suite = [_tested(suite, pairing) for suite, pairing in pairings.items()]
     pooled = Pairing(
         sum(p.n for p in pairings.values()),
         tuple(item for p in pairings.values() for item in p.better),
         tuple(item for p in pairings.values() for item in p.worse),
     )
-    tests = [_tested(POOLED, pooled), *tests]
+    test = _tested(POOLED, pooled)
     guarded = [_guarded(guard) for guard in guards(candidate, best, config.regression_effect, config.significance)]
     missing = unmeasured(candidate, best)
     if missing:
-        return Decision(Promotion.UNMEASURED, f"has not sat {', '.join(missing)}, where a deployed one has", tests, guarded)
+        return Decision(
+            Promotion.UNMEASURED, f"has not sat {', '.join(missing)}, where a deployed one has", test, by_suite, guarded
+        )
     blocked = blocks(candidate, best, train_loss, config.regression_effect, config.significance)
     if blocked is not None:
-        return Decision(Promotion.BLOCKED, blocked.reason + _newly_wrong(blocked), tests, guarded)
+        return Decision(Promotion.BLOCKED, blocked.reason + _newly_wrong(blocked), test, by_suite, guarded)
     verdict, reason = _compared(pooled, config)
-    return Decision(verdict, reason, tests, guarded)
+    return Decision(verdict, reason, test, by_suite, guarded)
 
 
 def _pairings(candidate: Sequence[Score], opponent: Sequence[Score]) -> dict[str, Pairing]:

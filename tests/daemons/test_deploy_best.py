@@ -14,6 +14,8 @@ from core.checkpoints.served import Serving, read_deployments, read_serving, ser
 from core.clock import boot_id, iso
 from core.config import EvalsConfig
 from core.errors import InvalidData, Unavailable
+from core.files import read_records
+from core.records import strict_json
 from core.status import Heartbeat, write_heartbeat
 from daemons.deploy_best import MOST_FAILURES, RETRY_S, DeployBest
 from daemons.harness.context import Report
@@ -97,7 +99,7 @@ def test_first_checkpoint_that_beats_the_base_is_staged_proved_flipped_and_recor
     [record] = factory.records
     assert (record.verdict, record.checkpoint, record.previous, record.alias) == ("deployed", first, None, "champion")
     assert record.weights_id == factory.oracle.ledger.weights_id("tiny", first)
-    assert record.test[0].suite == "all" and record.test[0].better > 0 and record.guards == []
+    assert record.test is not None and record.test.suite == "all" and record.test.better > 0 and record.guards == []
     assert record.proof is not None and record.proof.prompts == 3 and record.proof.max_diff == 0.0
     view = factory.view()
     assert (view.checkpoint, view.deployment, view.host) == (f"tiny/{first}", record.id, "local")
@@ -158,6 +160,18 @@ def test_checkpoint_that_unlearned_a_mastered_suite_is_blocked_and_the_next_one_
     sound = factory.grow(30, binary=1, syllables=15)
     factory.tick()
     assert factory.verdicts[-1] == ("deployed", sound)
+
+
+def test_line_of_a_deployment_has_the_shape_that_the_contract_names(factory: Deploying) -> None:
+    factory.grow(10, binary=40, syllables=60)
+    factory.tick()
+    [line] = [strict_json(record) for record in read_records(factory.home.paths.model("tiny").deployments)]
+    assert {"id", "at", "model", "checkpoint", "weights_id", "previous", "host", "alias", "verdict", "reason", "by"} <= set(
+        line
+    )
+    assert set(line["test"]) == {"suite", "better", "worse", "p", "effect"}
+    assert set(line["proof"]) == {"prompts", "max_diff", "tolerance", "margin"}
+    assert isinstance(line["guards"], list)
 
 
 def test_damaged_candidate_fails_and_what_is_served_stays(factory: Deploying) -> None:

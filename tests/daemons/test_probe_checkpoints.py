@@ -56,7 +56,8 @@ class Probing:
             self.home.paths.model("tiny"),
             Deployment(
                 id="1", at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=checkpoint, weights_id="0" * 16, previous=None,
-                host="local", alias="champion", verdict="deployed", reason="test", test=[], guards=[], proof=None, by="test",
+                host="local", alias="champion", verdict="deployed", reason="test",
+                test=None, by_suite=[], guards=[], proof=None, by="test",
             ),
         )  # fmt: skip
 

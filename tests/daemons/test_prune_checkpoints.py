@@ -54,7 +54,8 @@ def deploy(home: TestHome, checkpoint: str, previous: str | None) -> None:
         home.paths.model("tiny"),
         Deployment(
             id=checkpoint, at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=checkpoint, weights_id="0" * 16,
-            previous=previous, host="local", alias="champion", verdict="deployed", reason="test", test=[], guards=[],
+            previous=previous, host="local", alias="champion", verdict="deployed", reason="test",
+            test=None, by_suite=[], guards=[],
             proof=None, by="test",
         ),
     )  # fmt: skip

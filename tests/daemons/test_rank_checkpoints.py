@@ -110,7 +110,8 @@ def test_rolled_back_checkpoint_loses_its_eligibility(home: TestHome) -> None:
         home.paths.model("tiny"),
         Deployment(
             id="1", at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=names[1], weights_id="0" * 16, previous=None,
-            host="local", alias="champion", verdict="rolled_back", reason="test", test=[], guards=[], proof=None, by="test",
+            host="local", alias="champion", verdict="rolled_back", reason="test",
+            test=None, by_suite=[], guards=[], proof=None, by="test",
         ),
     )  # fmt: skip
     daemon.tick(home.context("rank_checkpoints"))

@@ -50,7 +50,7 @@ def test_factory_deploys_by_itself_with_a_proof(checkout: Checkout) -> None:
     assert first.previous is None
     assert first.proof is not None and first.proof.max_diff <= first.proof.tolerance
     assert first.weights_id == Ledger(checkout.paths).weights_id("tiny", first.checkpoint)
-    assert any(test.better > test.worse and test.p <= 0.05 for test in first.test)
+    assert first.test is not None and first.test.better > first.test.worse and first.test.p <= 0.05
     serving = wait_for("serving in status", lambda: checkout.status()["serving"], 20.0)
     assert serving["checkpoint"].startswith("tiny/checkpoint-")
 

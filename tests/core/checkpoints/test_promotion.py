@@ -22,8 +22,8 @@ def one(checkpoint: str, wrong: range, suite: str = "binary-1") -> list[Score]:
 def test_first_candidate_that_beats_the_base_is_promoted() -> None:
     decision = decide(one(CANDIDATE, range(70)), one(BASE, range(N)), [], CONFIG)
     assert decision.verdict is Promotion.PROMOTE
-    assert decision.test[0].suite == POOLED and decision.test[0].better == N - 70 and decision.test[0].worse == 0
-    assert decision.test[0].p == sign_test(N - 70, 0) and decision.test[0].effect == pytest.approx((N - 70) / N)
+    assert decision.test.suite == POOLED and decision.test.better == N - 70 and decision.test.worse == 0
+    assert decision.test.p == sign_test(N - 70, 0) and decision.test.effect == pytest.approx((N - 70) / N)
     assert decision.guards == []
 
 
@@ -56,15 +56,15 @@ def test_gains_on_several_suites_are_pooled() -> None:
     assert decide(one(CANDIDATE, range(17)), one(CHAMPION, range(20)), [], CONFIG).verdict is Promotion.NOT_ENOUGH
     pooled = decide(sat(CANDIDATE, range(17)), sat(CHAMPION, range(20)), [], CONFIG)
     assert pooled.verdict is Promotion.PROMOTE
-    assert [test.suite for test in pooled.test] == [POOLED, "binary-1", "binary-2", "syllables-1"]
-    assert pooled.test[0].better == 9
+    assert [test.suite for test in pooled.by_suite] == ["binary-1", "binary-2", "syllables-1"]
+    assert pooled.test.better == 9
 
 
 def test_gain_on_one_suite_does_not_pay_for_unlearning_another() -> None:
     candidate = one(CANDIDATE, range(12)) + one(CANDIDATE, range(0), "binary-2")
     champion = one(CHAMPION, range(0)) + one(CHAMPION, range(50), "binary-2")
     decision = decide(candidate, champion, champion, CONFIG)
-    assert decision.test[0].effect > 0.25
+    assert decision.test.effect > 0.25
     assert decision.verdict is Promotion.BLOCKED
     assert "12 items newly wrong" in decision.reason and "binary-1 by 15 points" in decision.reason
     lost = committed_suites()["binary-1"].items[:12]

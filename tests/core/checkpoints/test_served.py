@@ -25,7 +25,8 @@ Verdict = Literal["deployed", "rolled_back", "refused", "failed"]
 def decision(checkpoint: str, verdict: Verdict, previous: str | None = None) -> Deployment:
     return Deployment(
         id=f"{checkpoint}-{verdict}", at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=checkpoint, weights_id="0" * 16,
-        previous=previous, host="local", alias="champion", verdict=verdict, reason="test", test=[], guards=[], proof=None,
+        previous=previous, host="local", alias="champion", verdict=verdict, reason="test",
+        test=None, by_suite=[], guards=[], proof=None,
         by="deploy_best",
     )  # fmt: skip
 
