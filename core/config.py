@@ -10,16 +10,22 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
-import yaml
+from msgspec import Meta
 
 from core.errors import InvalidConfig
+from core.names import is_identifier
 from core.paths import Paths
+from core.strict_yaml import parse_yaml
 
-# libyaml's loader is ten times faster, which `weaver status` needs; both are safe and read the same language.
-_SAFE: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+AtLeast0 = Annotated[int, Meta(ge=0)]
+AtLeast1 = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Decay = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,45 +36,45 @@ class ModelConfig(_Section, frozen=True):
     """One entry of `models:`. base: "builtin:tiny-qwen3" or a local folder; max_length in tokens."""
 
     base: str
-    max_length: int = 1024
+    max_length: AtLeast1 = 1024
 
 
 class IntakeConfig(_Section, frozen=True):
     """Bounds of the inbox; sizes in bytes."""
 
-    settle_s: float = 1.0
-    scan_s: float = 2.0
-    reject_share: float = 0.05
-    max_line_bytes: int = 16 * 2**20
-    max_file_bytes: int = 10 * 2**30
+    settle_s: NotNegative = 1.0
+    scan_s: Positive = 2.0
+    reject_share: Share = 0.05
+    max_line_bytes: AtLeast1 = 16 * 2**20
+    max_file_bytes: AtLeast1 = 10 * 2**30
 
 
 class GenerationConfig(_Section, frozen=True):
     """When data is generated. enabled: null means yes for the builtin base, no for any other."""
 
     enabled: bool | None = None
-    low_water_examples: int = 512
-    batch_examples: int = 512
-    max_job_train_s: float = 60.0
+    low_water_examples: AtLeast0 = 512
+    batch_examples: AtLeast1 = 512
+    max_job_train_s: Positive = 60.0
 
 
 class QueueConfig(_Section, frozen=True):
     """Retries per job."""
 
-    retries: int = 3
+    retries: AtLeast0 = 3
 
 
 class CheckpointsConfig(_Section, frozen=True):
     """How often checkpoints are made and how long they stay."""
 
-    every_s: float = 20.0
-    keep_last: int = 10
+    every_s: NotNegative = 20.0
+    keep_last: AtLeast0 = 10
 
 
 class DiskConfig(_Section, frozen=True):
     """Free space below which intake and training pause."""
 
-    floor_gb: float = 5.0
+    floor_gb: NotNegative = 5.0
 
     @property
     def floor_bytes(self) -> int:
@@ -79,7 +85,7 @@ class DiskConfig(_Section, frozen=True):
 class SharingConfig(_Section, frozen=True):
     """threads: auto = one each for trainer and oracle on a CPU host; a number sets it for both."""
 
-    threads: int | Literal["auto"] = "auto"
+    threads: AtLeast1 | Literal["auto"] = "auto"
 
 
 class WebConfig(_Section, frozen=True):
@@ -87,7 +93,7 @@ class WebConfig(_Section, frozen=True):
 
     bind: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
-    max_upload_mb: int = 10240
+    max_upload_mb: AtLeast1 = 10240
 
 
 class WeaverConfig(_Section, frozen=True):
@@ -108,16 +114,16 @@ class OptimizerConfig(_Section, frozen=True):
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101). weight_decay applies to matrices only."""
 
     type: Literal["adamw"] = "adamw"
-    lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.1
+    lr: Positive = 2e-3
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: NotNegative = 0.1
 
 
 class ScheduleConfig(_Section, frozen=True):
     """Warm-up in optimizer steps, then constant: the schedule of a stream without a known end."""
 
     type: Literal["constant_with_warmup"] = "constant_with_warmup"
-    warmup_steps: int = 50
+    warmup_steps: AtLeast0 = 50
 
 
 class ProfileConfig(_Section, frozen=True):
@@ -132,25 +138,25 @@ class TrainingConfig(_Section, frozen=True):
     precision: Literal["fp32"] = "fp32"
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    micro_batch: int = 64
-    batch_tokens: int = 8192
-    accumulation: int = 1
-    epochs: int = 1
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.98
-    seed: int = 0
+    micro_batch: AtLeast1 = 64
+    batch_tokens: AtLeast1 = 8192
+    accumulation: AtLeast1 = 1
+    epochs: AtLeast1 = 1
+    max_grad_norm: Positive = 1.0
+    ema_decay: Decay = 0.98
+    seed: AtLeast0 = 0
     packing: Literal["auto", "on", "off"] = "auto"
     profile: ProfileConfig = ProfileConfig()
-    idle_limit_s: float = 600.0
+    idle_limit_s: NotNegative = 600.0
 
 
 class EvalsConfig(_Section, frozen=True):
     """config/evals.yaml: minimum effects as shares of items."""
 
-    regression_effect: float = 0.10
-    promotion_effect: float = 0.02
-    significance: float = 0.05
-    proof_every_s: float = 600.0
+    regression_effect: Share = 0.10
+    promotion_effect: Share = 0.02
+    significance: Share = 0.05
+    proof_every_s: Positive = 600.0
 
 
 class SkillConfig(_Section, frozen=True):
@@ -158,8 +164,8 @@ class SkillConfig(_Section, frozen=True):
 
     enabled: bool = True
     priority: int = 1
-    weight: float = 1.0
-    target_level: int = 3
+    weight: NotNegative = 1.0
+    target_level: AtLeast1 = 3
 
 
 class Config(_Section, frozen=True):
@@ -184,7 +190,7 @@ def load(paths: Paths, environ: Mapping[str, str] | None = None) -> Config:
     """Read and check all configuration files. Raises InvalidConfig naming file, key and what is valid."""
     environ = os.environ if environ is None else environ
     raw = {name: _yaml(paths.config / f"{name}.yaml") for name in _FILES}
-    raw["skills"] = {path.stem: _yaml(path) for path in sorted((paths.config / "skills").glob("*.yaml"))}
+    raw["skills"] = {path.stem: _yaml(path) for path in sorted((paths.config / "skills").glob("[!.]*.yaml"))}
     where = {name: str(paths.config / (f"{name}.yaml" if name in _FILES else name)) for name in raw}
     for variable, keys, value in _environment(environ):
         name = keys.pop(0) if len(keys) > 1 and keys[0] in raw else "weaver"
@@ -196,33 +202,31 @@ def load(paths: Paths, environ: Mapping[str, str] | None = None) -> Config:
         evals=_section(EvalsConfig, raw["evals"], where["evals"]),
         skills={name: _section(SkillConfig, skill, f"{where['skills']}: {name}") for name, skill in raw["skills"].items()},
     )
-    _check_models(config.weaver, paths)
+    _check_models(config.weaver, where["weaver"])
     return config
 
 
-def _check_models(config: WeaverConfig, paths: Paths) -> None:
-    where = str(paths.config / "weaver.yaml")
+def _check_models(config: WeaverConfig, where: str) -> None:
     if config.model not in config.models:
         raise InvalidConfig(path=where, detail=f"model {config.model!r} is not under models: {sorted(config.models)}")
     for name, model in config.models.items():
+        said = f"models.{name}.base {model.base!r}"
+        if not is_identifier(name):
+            raise InvalidConfig(path=where, detail=f"models: {name!r} is no name: expected a-z, 0-9, '.', '_', '-'")
         if model.base.startswith("builtin:"):
             if model.base != "builtin:tiny-qwen3":
-                raise InvalidConfig(
-                    path=where, detail=f"models.{name}.base {model.base!r}: the only builtin is builtin:tiny-qwen3"
-                )
+                raise InvalidConfig(path=where, detail=f"{said}: the only builtin is builtin:tiny-qwen3")
         elif not (Path(model.base) / "config.json").is_file():
-            raise InvalidConfig(
-                path=where, detail=f"models.{name}.base {model.base!r} is no local model folder (no config.json)"
-            )
+            raise InvalidConfig(path=where, detail=f"{said} is no local model folder (no config.json)")
 
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)
+        value = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidConfig(path=str(path), detail=f"is not YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(path=str(path), detail=f"cannot be read: {error}") from error
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -235,10 +239,7 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]
     found: list[tuple[str, list[str], Any]] = []
     for name in sorted(environ):
         if name.startswith("WEAVER__"):
-            try:
-                found.append((name, name[len("WEAVER__") :].lower().split("__"), yaml.load(environ[name], Loader=_SAFE)))
-            except yaml.YAMLError as error:
-                raise InvalidConfig(path=name, detail=f"{environ[name]!r} is not YAML: {error}") from error
+            found.append((name, name[len("WEAVER__") :].lower().split("__"), parse_yaml(environ[name], name)))
     return found
 
 
@@ -261,24 +262,34 @@ def _section(kind: type[S], raw: object, where: str) -> S:
         raise InvalidConfig(path=where, detail=str(error)) from error
 
 
-def _refuse_unknown(kind: type[msgspec.Struct], raw: dict[str, Any], path: str, prefix: str) -> None:
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+def _refuse_unknown(kind: Any, raw: object, path: str, prefix: str) -> None:
+    """Refuse, with a suggestion, a key that no field of kind has; kind is a section, or a mapping from names to sections."""
+    if not isinstance(raw, dict):
+        return
+    is_section = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)} if is_section else {}
     for key, value in raw.items():
-        if key not in fields:
+        if is_section and key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(sorted(fields))}"
             raise InvalidConfig(path=path, detail=f"unknown key {prefix}{key}; {hint}")
-        inner = fields[key]
-        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            _refuse_unknown(inner, value, path, f"{prefix}{key}.")
+        inner = fields[key] if is_section else next(iter(get_args(kind)[1:]), None)
+        _refuse_unknown(inner, value, path, f"{prefix}{key}.")
 
 
 def fingerprint(paths: Paths) -> str:
-    """Give a cheap mark of all files under config/ that people write: it changes when any of them does."""
+    """Give a cheap mark of all files under config/ that people write: it changes when any of them does.
+
+    Raises FileNotFoundError when a file vanishes meanwhile: somebody is replacing it at this moment.
+    """
     marks = []
     for base, folders, names in os.walk(paths.config):
         folders[:] = sorted(folder for folder in folders if folder != "local")
         for name in sorted(names):
-            stat = os.stat(os.path.join(base, name))  # noqa: PTH116, PTH118 - called every few seconds
+            path = os.path.join(base, name)  # noqa: PTH118 - called every few seconds
+            try:
+                stat = os.stat(path)  # noqa: PTH116
+            except FileNotFoundError:
+                stat = os.lstat(path)  # a link to nothing: some editors lock a file with one beside it
             marks.append(f"{base}/{name}:{stat.st_mtime_ns}:{stat.st_size}")
     return ";".join(marks)

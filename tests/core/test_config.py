@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from core.config import load
+from core.config import Config, SkillConfig, fingerprint, load
 from core.errors import InvalidConfig
 from core.paths import Paths
+from core.skills.registry import enabled
 from tests.house.tree import ROOT
 
 
@@ -41,6 +43,15 @@ def test_environment_goes_before_every_file(paths: Paths) -> None:
         ("WEAVER__SKILLS__BINARY", "5", "expected keys and values"),
         ("WEAVER__SKILLS__BINARY__TARGET", "5", "did you mean 'target_level'"),
         ("WEAVER__MODEL__NAME", "5", "model holds no keys"),
+        ("WEAVER__MODEL", "", "got `null`"),
+        ("WEAVER__MODEL", "huge", "'huge' is not under models: ['tiny']"),
+        ("WEAVER__MODELS__TINY__BASE", "builtin:tiny", "the only builtin is builtin:tiny-qwen3"),
+        ("WEAVER__MODELS__TINY__BSE", "x", "models.tiny.bse; did you mean 'base'"),
+        ("WEAVER__GENERATION", "5", "Expected `object`, got `int` - at `$.generation`"),
+        ("WEAVER__TRAINING__OPTIMIZER__LR", ".nan", "no finite number"),
+        ("WEAVER__TRAINING", "5", "unknown key training"),
+        ("WEAVER__", "5", "unknown key"),
+        ("WEAVER__TRAINING__", "5", "unknown key"),
     ],
 )
 def test_bad_variable_is_an_error_that_names_it(paths: Paths, variable: str, value: str, said: str) -> None:
@@ -54,3 +65,161 @@ def test_unknown_key_of_a_file_names_the_file_and_the_nearest_key(paths: Paths) 
     (paths.config / "skills" / "binary.yaml").write_text("wieght: 2\n")
     with pytest.raises(InvalidConfig, match=r"skills: binary: unknown key wieght; did you mean 'weight'"):
         load(paths, {})
+
+
+def put(paths: Paths, name: str, text: str) -> None:
+    (paths.config / name).write_text(text)
+
+
+def refusal(paths: Paths) -> str:
+    with pytest.raises(InvalidConfig) as caught:
+        load(paths, {})
+    assert caught.value.exit_code == 6
+    return str(caught.value)
+
+
+def test_missing_and_empty_files_mean_the_defaults(tmp_path: Path) -> None:
+    bare = Paths(tmp_path)
+    assert load(bare, {}) == Config()
+    (bare.config / "skills").mkdir(parents=True)
+    for name in ("weaver.yaml", "training.yaml", "evals.yaml", "skills/binary.yaml"):
+        put(bare, name, "# nothing yet\n")
+    assert load(bare, {}) == Config(skills={"binary": SkillConfig()})
+
+
+@pytest.mark.parametrize(("text", "generates"), [("false", False), ("true", True), ("null", True)])
+def test_generation_is_switched_by_the_environment(paths: Paths, text: str, generates: bool) -> None:
+    assert load(paths, {"WEAVER__GENERATION__ENABLED": text}).generates("tiny") is generates
+
+
+def test_generation_is_off_for_a_base_that_is_not_builtin_until_a_person_turns_it_on(paths: Paths, tmp_path: Path) -> None:
+    base = tmp_path / "a base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    environ = {"WEAVER__MODELS__TINY__BASE": str(base)}
+    assert not load(paths, environ).generates("tiny")
+    assert load(paths, {**environ, "WEAVER__GENERATION__ENABLED": "true"}).generates("tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("weaver.yaml", "modle: tiny", "unknown key modle; did you mean 'model'"),
+        ("weaver.yaml", "intake: {setle_s: 1}", "unknown key intake.setle_s; did you mean 'settle_s'"),
+        ("weaver.yaml", "models: {tiny: {bases: x}}", "unknown key models.tiny.bases; did you mean 'base'"),
+        ("weaver.yaml", "zzz: 1", "valid keys: checkpoints, disk, generation"),
+        ("weaver.yaml", "5: 1", "unknown key 5"),
+        ("weaver.yaml", "models: {tiny: {max_length: 5}}", "missing required field `base`"),
+        ("weaver.yaml", "models: {Tiny: {base: builtin:tiny-qwen3}}\nmodel: Tiny", "'Tiny' is no name"),
+        ("weaver.yaml", "models: {../x: {base: builtin:tiny-qwen3}}\nmodel: ../x", "'../x' is no name"),
+        ("weaver.yaml", "model: other", "'other' is not under models: ['tiny']"),
+        ("weaver.yaml", "models: {tiny: {base: builtin:huge}}", "the only builtin is builtin:tiny-qwen3"),
+        ("weaver.yaml", "models: {tiny: {base: /nowhere/at/all}}", "no local model folder"),
+        ("weaver.yaml", "models: {tiny: {base: hf:Qwen/Qwen3-0.6B}}", "no local model folder"),
+        ("weaver.yaml", "queue: {retries: often}", "Expected `int`, got `str` - at `$.queue.retries`"),
+        ("weaver.yaml", "queue: {retries: 1.5}", "Expected `int`, got `float`"),
+        ("weaver.yaml", "queue: {retries: true}", "Expected `int`, got `bool`"),
+        ("weaver.yaml", "queue: {retries: -1}", "`int` >= 0"),
+        ("weaver.yaml", "queue: 3", "Expected `object`"),
+        ("weaver.yaml", "queue:", "Expected `object`, got `null`"),
+        ("weaver.yaml", "sharing: {threads: 0}", "`int` >= 1"),
+        ("weaver.yaml", "sharing: {threads: many}", "many"),
+        ("weaver.yaml", "intake: {reject_share: 1.5}", "`float` <= 1"),
+        ("weaver.yaml", "disk: {floor_gb: .inf}", "no finite number"),
+        ("weaver.yaml", "model: tiny\nmodel: tiny", "model appears twice"),
+        ("weaver.yaml", "model: [", "is not YAML"),
+        ("weaver.yaml", "- model", "expected keys and values at the top level"),
+        ("weaver.yaml", "!!python/object/apply:os.getpid []", "is not YAML"),
+        ("training.yaml", "optimizer: {type: muon}", "'muon'"),
+        ("training.yaml", "optimizer: {lr: 0}", "`float` > 0"),
+        ("training.yaml", "optimizer: {betas: [0.9, 1.0]}", "`float` < 1"),
+        ("training.yaml", "optimizer: {lr: 0.1}\nepochs: 2\noptimizer: {weight_decay: 0}", "optimizer appears twice"),
+        ("training.yaml", "epochs: 0", "`int` >= 1"),
+        ("training.yaml", "packing: maybe", "'maybe'"),
+        ("training.yaml", "profile: {name: emoji}", "'emoji'"),
+        ("evals.yaml", "significance: .nan", "no finite number"),
+        ("skills/binary.yaml", "target_level: 0", "`int` >= 1"),
+        ("skills/binary.yaml", "weight: -1", "`float` >= 0"),
+    ],
+)
+def test_bad_file_is_an_error_that_names_it_and_the_key(paths: Paths, name: str, text: str, said: str) -> None:
+    put(paths, name, text)
+    message = refusal(paths)
+    assert said in message
+    assert ("config/skills: binary" if name.startswith("skills/") else name) in message or f"config/{name}" in message
+
+
+def test_file_that_is_not_utf8_or_cannot_be_read_is_an_error_that_names_it(paths: Paths) -> None:
+    (paths.config / "evals.yaml").write_bytes(b"significance: 0.05 # \xff")
+    assert "evals.yaml" in refusal(paths)
+    (paths.config / "evals.yaml").unlink()
+    (paths.config / "evals.yaml").mkdir()
+    assert "evals.yaml" in refusal(paths) and "directory" in refusal(paths)
+
+
+@pytest.mark.parametrize("setting", ["auto", "on", "off"])
+def test_packing_is_set_by_the_words_that_the_documentation_names(paths: Paths, setting: str) -> None:
+    put(paths, "training.yaml", f"packing: {setting}\n")
+    assert load(paths, {}).training.packing == setting
+
+
+@pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "20e-4"])
+def test_learning_rate_is_read_as_people_write_it(paths: Paths, text: str) -> None:
+    put(paths, "training.yaml", f"optimizer: {{lr: {text}}}\n")
+    assert load(paths, {}).training.optimizer.lr == 0.002
+    assert load(paths, {"WEAVER__TRAINING__OPTIMIZER__LR": text}).training.optimizer.lr == 0.002
+
+
+def test_merged_mappings_may_repeat_keys_of_what_they_merge(paths: Paths) -> None:
+    put(
+        paths,
+        "weaver.yaml",
+        "models:\n  tiny: &t {base: 'builtin:tiny-qwen3', max_length: 5}\n  more: {<<: *t, max_length: 6}\n",
+    )
+    models = load(paths, {}).weaver.models
+    assert {name: model.max_length for name, model in models.items()} == {"tiny": 5, "more": 6}
+
+
+def test_configured_skill_that_does_not_exist_is_refused_by_name(paths: Paths) -> None:
+    put(paths, "skills/juggling.yaml", "target_level: 1\n")
+    with pytest.raises(InvalidConfig, match=r"config/skills/juggling\.yaml: there is no skill 'juggling'; known: binary, syll"):
+        enabled(load(paths, {}).skills)
+
+
+def test_files_of_an_editor_beside_the_configuration_are_no_configuration(paths: Paths) -> None:
+    before = load(paths, {})
+    (paths.config / "skills" / ".#binary.yaml").symlink_to("anna@box.4711:1700000000")
+    (paths.config / ".#weaver.yaml").symlink_to("anna@box.4711:1700000000")
+    (paths.config / "skills" / ".binary.yaml.swp").write_bytes(b"\0\1")
+    assert load(paths, {}) == before
+    assert fingerprint(paths) == fingerprint(paths)
+
+
+def test_fingerprint_changes_with_every_file_that_people_write_and_with_no_other(paths: Paths) -> None:
+    marks = [fingerprint(paths)]
+
+    def changed() -> bool:
+        marks.append(fingerprint(paths))
+        return marks[-1] not in marks[:-1]
+
+    assert not changed()
+    put(paths, "weaver.yaml", "model: tiny\n")
+    assert changed()
+    put(paths, "skills/binary.yaml", "target_level: 2\n")
+    assert changed()
+    os.utime(paths.config / "hosts.json", ns=(1, 1))
+    assert changed()
+    (paths.config / "evals.yaml").unlink()
+    assert changed()
+    put(paths, "suites/new@1.json", "{}")
+    assert changed()
+    elsewhere = paths.home / "elsewhere.yaml"
+    elsewhere.write_text("significance: 0.05\n")
+    (paths.config / "evals.yaml").symlink_to(elsewhere)
+    assert changed()
+    elsewhere.write_text("significance: 0.01\n")
+    assert changed()
+    paths.tokens.mkdir(parents=True)
+    (paths.tokens / "web").write_text("a key")
+    paths.desired.write_text("{}")
+    assert not changed()
