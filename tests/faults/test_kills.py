@@ -150,8 +150,8 @@ def test_down_without_a_weaver_leaves_nothing_and_every_line_accounted_for(site:
 def test_everything_killed_at_once_goes_on_where_it_stopped(site: Site) -> None:
     """About 40 s: everything starts twice, and what was dropped is trained to its end."""
     site.start()
-    drop = site.dropper.by_rename(200, epochs=3)
-    site.wait_for("training", lambda: any(job.endswith(drop.stem) for job in Spool(site.paths).list("processing")))
+    site.dropper.by_rename(200, epochs=3)
+    site.wait_for("training", lambda: TRAINER in site.killer.alive() and Spool(site.paths).list("processing"))
     site.dropper.by_rename(50)
     site.killer.power_cut()
     wait_for("the end of everything", lambda: not list(spawned(site.paths.home_id)))
