@@ -244,7 +244,8 @@ def test_claimed_job_without_progress_has_no_step_yet(paths: Paths) -> None:
 def deployment(verdict: str, checkpoint: str, previous: str | None = None) -> Deployment:
     return Deployment(
         id="d", at="2026-11-20T21:30:00.000Z", model="tiny", checkpoint=checkpoint, weights_id="w", previous=previous,
-        host="local", alias="champion", verdict=verdict, reason="", test=[], guards=[], proof=None, by="test",  # type: ignore[arg-type]
+        host="local", alias="champion", verdict=verdict, reason="", test=None, by_suite=[],  # type: ignore[arg-type]
+        guards=[], proof=None, by="test",
     )  # fmt: skip
 
 
