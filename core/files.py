@@ -22,6 +22,7 @@ from core.errors import AlreadyExists, CorruptRecord
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_CHECKSUM = len(b'"crc32":"00000000"}')
 _TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp")
 
 
@@ -133,17 +134,22 @@ def replace_quick(path: Path, data: bytes, ops: Ops = OPS) -> None:
 
 
 def append_record(path: Path, record: bytes, ops: Ops = OPS) -> None:
-    """Append one checksummed record line durably: 8 hex of CRC-32, a space, the record, a newline.
+    """Append one JSON object durably as a line of strict JSON, its CRC-32 as last key: `{..., "crc32": "<8 hex>"}`.
 
     A torn tail left by a crash is closed with a newline first, so that it spoils no later record.
     """
-    if b"\n" in record:
-        raise CorruptRecord(where=str(path), schema="line", detail="a record may not contain a newline")
-    line = f"{zlib.crc32(record):08x} ".encode() + record + b"\n"
+    if b"\n" in record or not (record.startswith(b"{") and record.endswith(b"}")):
+        raise CorruptRecord(where=str(path), schema="line", detail="a record is one JSON object without a newline")
+    keys = record[:-1] + (b"," if record != b"{}" else b"")
+    line = keys + _checksum(record) + b"\n"
     existed = path.exists()
     ops.append(path, (b"\n" if existed and _tail_is_torn(path) else b"") + line)
     if not existed:
         ops.fsync(path.parent)
+
+
+def _checksum(record: bytes) -> bytes:
+    return b'"crc32":"%08x"}' % zlib.crc32(record)
 
 
 def _tail_is_torn(path: Path) -> bool:
@@ -161,8 +167,9 @@ def read_records(path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     for line in data.split(b"\n"):
-        if len(line) > 9 and line[8:9] == b" " and line[:8] == f"{zlib.crc32(line[9:]):08x}".encode():
-            yield line[9:]
+        record = line[:-_CHECKSUM].removesuffix(b",") + b"}"
+        if len(line) > _CHECKSUM and line[-_CHECKSUM:] == _checksum(record):
+            yield record
 
 
 def seal(folder: Path, ops: Ops = OPS) -> None:
