@@ -150,6 +150,24 @@ def test_left_overs_of_a_dead_trainer_are_swept_and_those_of_a_live_one_are_not(
     assert not staged.exists()
 
 
+def test_temporary_files_of_killed_writers_go_when_no_writer_can_be_at_work_any_more(home: TestHome) -> None:
+    paths, model, name = home.paths, home.paths.model("tiny"), ".x.json.4711.0a1b2c3d.tmp"
+    history(home, 1)
+    folders = [
+        paths.queue, paths.inbox / "low", paths.orders / "done", paths.procs, paths.status, paths.tokens, model.root,
+        model.pins, model.scores("checkpoint-0-20261120-2130"),
+    ]  # fmt: skip
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"half")
+        (folder / "kept.tmp").write_bytes(b"a person's")
+    now = home.clock.now().timestamp()
+    os.utime(paths.queue / name, (now - LEFT_OVER_S + 5,) * 2)
+    PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert [folder for folder in folders if (folder / name).exists()] == [paths.queue]
+    assert all((folder / "kept.tmp").exists() for folder in folders)
+
+
 def put_completed(home: TestHome, number: int, source: str) -> Path:
     folder = home.paths.state("completed") / f"20261120-{number:09d}-0123abcd-drop"
     folder.mkdir(parents=True)
