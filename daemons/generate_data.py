@@ -27,8 +27,9 @@ from core.config import SkillConfig
 from core.errors import DiskLow, InvalidData
 from core.evals.curriculum import Curriculum, nothing_to_learn
 from core.files import replace_durable
+from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import Job, JobTraining, Sidecar
-from core.jobs.spool import SIDECAR_ENDING, Spool
+from core.jobs.spool import Spool
 from core.paths import Paths
 from core.records import encode_pretty, read_if_there
 from core.skills.registry import get

@@ -106,7 +106,9 @@ class TrainNext:
             set_paused(ctx.paths, Pause(verb=verb, by=order.by, at=at))
         running = self._running(ctx, spool, paused(ctx.paths))
         if running is not None and trainer is None and verb == "skip":
-            spool.skip(running.job, Attempt(at=at, event="returned", by=self.name, detail=f"skip by {order.by}"))
+            spool.skip(
+                running.job, Attempt(at=at, event="returned", by=self.name, outcome="skipped", detail=f"skip by {order.by}")
+            )
         elif running is not None and trainer is not None:
             told = JobOrder(verb=verb, order=order.id, at=at)
             replace_durable(ctx.paths.state("processing") / running.job / "order.json", encode_pretty(told))

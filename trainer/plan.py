@@ -67,7 +67,8 @@ def make_plan(config: TrainerConfig, rows: Sequence[Row], packed: bool, first_st
         _write(config.data.plan, planned.plan)
     elif (stored.rows, stored.steps) != (planned.plan.rows, planned.plan.steps):
         raise InvalidData(
-            where=str(config.data.plan), detail="data.jsonl no longer gives the stored plan; use `weaver queue retry --fresh`"
+            where=str(config.data.plan),
+            detail="data.jsonl no longer gives the stored plan: the tokenizer or max_length has changed; drop the data anew",
         )
     return planned
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.jobs.drop import printable
+from core.jobs.inbox import PLACES, SIDECAR_ENDING, UNFINISHED
 from core.jobs.job import Reason
-from core.jobs.spool import SIDECAR_ENDING, UNFINISHED
 from core.paths import Paths
 
-PLACES = ("", "high", "low")
 READ_TODAY = ".jsonl"
 _LATER = (".json", ".csv", ".parquet", ".gz", ".zst")
 

@@ -21,8 +21,8 @@ from core.clock import from_iso, iso
 from core.errors import CorruptRecord, InvalidData, NewerRecord
 from core.files import OPS, Ops, move, remove_tree, replace_durable
 from core.jobs.formats import TARGETS, DropRefused, shown
+from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import Priority, Reason, Sidecar
-from core.jobs.spool import SIDECAR_ENDING
 from core.names import is_identifier, job_id
 from core.paths import Paths
 from core.records import Record, decode_strict, encode_pretty, read

@@ -17,13 +17,11 @@ import msgspec
 
 from core.errors import AlreadyExists, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
+from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import decode, encode, encode_pretty, read, read_if_there
-
-SIDECAR_ENDING = ".meta.json"
-UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart", "~", ".swp")
 
 # verb -> states it leaves, states it may reach. publish starts in .building, so it leaves none.
 MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -66,7 +64,7 @@ class Spool:
             for state in (*STATES, *STATES):  # twice: a job that is returned while we look goes against the order
                 if (self._paths.state(state) / job).is_dir():
                     return state
-        raise NotFound(kind="job", name=job, known="see `weaver queue ls`")
+        raise NotFound(kind="job", name=job, known="the folders in queue/")
 
     def folder(self, job: str) -> Path:
         """Give the folder that a job lies in now. Raises NotFound."""
@@ -81,11 +79,11 @@ class Spool:
             except FileNotFoundError:
                 if self.find(job) == state and (self._paths.state(state) / job).is_dir():
                     break
-        raise NotFound(kind="job.json in job", name=job, known="every published job has one; see `weaver doctor`")
+        raise NotFound(kind="job.json in job", name=job, known="every published job has one")
 
     def counts(self) -> dict[str, int]:
         """Give the number of jobs by state, and under `inbox` the number of drops not yet taken (sidecars not counted)."""
-        return {"inbox": sum(1 for _ in self._waiting()), **{state: len(self.list(state)) for state in STATES}}
+        return {"inbox": sum(1 for _ in waiting(self._paths.inbox)), **{state: len(self.list(state)) for state in STATES}}
 
     def undecided(self) -> int:
         """Give the number of drops whose verdict is still out: in the inbox or being validated."""
@@ -93,23 +91,16 @@ class Spool:
             validated = sum(1 for name in os.listdir(self._paths.building) if is_identifier(name))  # noqa: PTH208
         except FileNotFoundError:
             validated = 0
-        return validated + sum(1 for _ in self._waiting())
-
-    def _waiting(self) -> Iterable[str]:
-        for folder in (self._paths.inbox, self._paths.inbox / "high", self._paths.inbox / "low"):
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        is_place = folder == self._paths.inbox and entry.name in ("high", "low")
-                        is_ignored = entry.name.startswith(".") or entry.name.endswith((SIDECAR_ENDING, *UNFINISHED))
-                        if not is_place and not is_ignored:
-                            yield entry.name
-            except FileNotFoundError:
-                continue
+        return validated + sum(1 for _ in waiting(self._paths.inbox))
 
     def oldest(self) -> str | None:
-        """Give the job to claim next: high before normal before low, oldest first; None when nothing is queued."""
-        return next((job for priority in PRIORITIES for job in self.list(priority)), None)
+        """Give the job to claim next: high before normal before low, oldest first; None when nothing is queued.
+
+        One that was skipped comes after the others of its priority, else the next one to be claimed would be itself.
+        """
+        queued = ((priority, self.list(priority)) for priority in PRIORITIES)
+        priority, jobs = next(((priority, jobs) for priority, jobs in queued if jobs), ("", []))
+        return min(jobs, key=lambda job: (_skipped_at(self._paths.state(priority) / job), job), default=None)
 
     def pending_examples(self) -> int:
         """Give the number of accepted lines that are queued and not claimed."""
@@ -155,12 +146,15 @@ class Spool:
     def retry(self, job: str, fresh: bool = False) -> Path:
         """Queue a failed, completed or duplicate job again, at its cursor unless fresh. Raises NotFound, IllegalMove."""
         state, record = self.read(job)
-        code = record.reason.code if record.reason else "removed"
+        folder, code = self._paths.state(state) / job, record.reason.code if record.reason else "removed"
         if state == "rejected" and code != "duplicate":
             detail = "only a duplicate can be queued again; drop the mended file anew"
             raise IllegalMove(job=job, source=f"rejected ({code})", target="normal", detail=detail)
         self._check("retry", job, state, "normal")
-        self._put_aside(self._paths.state(state) / job, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())))
+        if not (folder / "data.jsonl").exists():
+            detail = "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"
+            raise IllegalMove(job=job, source=state, target="normal", detail=detail)
+        self._put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())))
         return self._move("retry", job, state, "normal")
 
     # -- moves by watch_inbox --------------------------------------------------------------------------------------
@@ -296,3 +290,9 @@ class Spool:
 def _attempts(folder: Path) -> tuple[Attempt, ...]:
     path = folder / "attempts.jsonl"
     return tuple(decode(Attempt, record, str(path)) for record in read_records(path))
+
+
+def _skipped_at(folder: Path) -> str:
+    """Say when a queued job was skipped; empty when that is not the last thing that happened to it."""
+    last = _attempts(folder)[-1:]
+    return last[0].at if last and last[0].outcome == "skipped" else ""

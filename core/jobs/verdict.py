@@ -81,8 +81,8 @@ def decide(
     if reason is None and earlier is not None:
         reason = Reason(
             code="duplicate",
-            message=f"job {earlier} has the very same lines; `weaver queue retry` trains this one all the same, or drop it "
-            'again with "force": true in the sidecar',
+            message=f"job {earlier} has the very same lines; to train them again, drop the file with "
+            '{"schema": "weaver.sidecar/1", "force": true} as <its name>.meta.json beside it',
         )
     is_duplicate = reason is not None and reason.code == "duplicate" and earlier is not None
     return _job(taken, sidecar, model, intake, reason, earlier if is_duplicate else None)

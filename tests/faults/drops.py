@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from core.files import replace_durable
+from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import JobTraining, Sidecar
-from core.jobs.spool import SIDECAR_ENDING
 from core.paths import Paths
 from core.records import encode_pretty, read
 from tests.fakes import ROOT

@@ -19,8 +19,9 @@ from core.checkpoints.ranking import Ranking
 from core.clock import iso
 from core.config import CheckpointsConfig, WeaverConfig
 from core.evals.curriculum import Curriculum, SkillProgress
+from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import Job, LineCounts, Maker, Priority
-from core.jobs.spool import SIDECAR_ENDING, Spool
+from core.jobs.spool import Spool
 from core.paths import STATES
 from core.process import this_process
 from core.records import encode_pretty, read

@@ -24,8 +24,9 @@ from starlette.responses import Response
 from core.errors import AlreadyExists, DiskLow, InvalidData, NotFound, UsageError
 from core.files import OPS, move
 from core.jobs.drop import stem
+from core.jobs.inbox import SIDECAR_ENDING, UNFINISHED
 from core.jobs.job import Sidecar
-from core.jobs.spool import SIDECAR_ENDING, Spool
+from core.jobs.spool import Spool
 from core.names import slug
 from core.paths import STATES, Paths
 from core.process import start_ticks
@@ -37,14 +38,13 @@ SIDECAR_BYTES = 2**20
 PREFIX = ".upload-"
 MOST_NAMES = 10_000
 _BLOCK = 1 << 20
-_UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart", "~", ".swp", SIDECAR_ENDING)
 
 
 def check_name(name: str) -> str:
     """Give a file name back if it may lie in the inbox. Raises UsageError."""
     if not name or "/" in name or "\\" in name or name.startswith(".") or not name.isprintable() or len(name.encode()) > 200:
         raise UsageError(detail=f"{name[:100]!r} is not a plain file name: no folders, no leading dot, at most 200 bytes.")
-    if name in ("high", "low") or name.lower().endswith(_UNFINISHED):
+    if name in ("high", "low") or name.lower().endswith((*UNFINISHED, SIDECAR_ENDING)):
         raise UsageError(detail=f"{name!r} is a name that the inbox keeps for itself or takes for an unfinished file.")
     return name
 

@@ -178,6 +178,31 @@ def test_skipped_job_goes_to_low(paths: Paths) -> None:
     assert spool.skip(JOB, end("skipped")) == paths.state("low") / JOB
 
 
+def test_skipped_job_comes_after_the_others_of_its_priority_until_it_is_claimed_again(paths: Paths) -> None:
+    spool = Spool(paths)
+    for job in ("a", "b", "c"):
+        put(paths, "low", job)
+    for job, at in (("a", "2026-11-20T21:31:00.000Z"), ("b", "2026-11-20T21:32:00.000Z")):
+        assert spool.oldest() == job
+        spool.claim(job, claim(job))
+        spool.skip(job, Attempt(at=at, event="finished", by="train_next", outcome="skipped"))
+    taken = []
+    while (found := spool.oldest()) is not None:
+        taken.append(found)
+        spool.claim(found, claim(found))
+    assert taken == ["c", "a", "b"]
+    spool.return_to_queue("b", end("stopped"))
+    put(paths, "low", "d")
+    assert spool.oldest() == "b"
+
+
+def test_retry_of_a_job_whose_data_was_pruned_is_refused_and_changes_nothing(paths: Paths) -> None:
+    (put(paths, "completed") / "data.jsonl").unlink()
+    with pytest.raises(IllegalMove, match="was removed to save space"):
+        Spool(paths).retry(JOB)
+    assert Spool(paths).find(JOB) == "completed"
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_retry_keeps_the_cursor_unless_fresh(paths: Paths, fresh: bool) -> None:
     spool = Spool(paths)
