@@ -6,29 +6,32 @@ import os
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from core.clock import compact, iso
 from core.errors import InvalidData
 from core.files import move, replace_durable
 from core.paths import Paths
-from core.records import Part, Record, encode_pretty, read
+from core.records import Record, encode_pretty, read
 
 
-class Answer(Part, frozen=True):
-    """What became of an order."""
-
-    ok: bool
-    message: str
-
-
-class Order(Record, frozen=True, tag="weaver.order/1"):
-    """queue/orders/<owner>/<utc>-<8hex>.json; answered by a rename to queue/orders/done/ with the answer."""
+class Order(Record, frozen=True, omit_defaults=True, tag="weaver.order/1"):
+    """queue/orders/<owner>/<utc>-<8hex>.json; answered by a rename to queue/orders/done/, with ok and message added."""
 
     id: str
     verb: str
     args: dict[str, Any]
     by: str
     at: str
-    answer: Answer | None = None
+    ok: bool | None = None
+    message: str | None = None
+
+
+class RefusedOrder(Record, frozen=True, tag="weaver.refused-order/1"):
+    """The answer to a file that is no order: it lies beside it in done/, as <name>.damaged.json."""
+
+    ok: bool
+    message: str
 
 
 def place(paths: Paths, owner: str, verb: str, args: dict[str, Any], by: str, now: datetime) -> Order:
@@ -41,26 +44,28 @@ def place(paths: Paths, owner: str, verb: str, args: dict[str, Any], by: str, no
 
 
 def pending(paths: Paths, owner: str) -> list[Order]:
-    """Give the orders that an owner has not answered yet, oldest first. A damaged one is answered with its error."""
+    """Give the orders that an owner has not answered yet, oldest first. A file that is none is answered with its error."""
     found = []
     folder = paths.orders / owner
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
-            found.append(read(Order, path))
+            order = read(Order, path)
+            if order.id != path.stem:
+                raise InvalidData(where=str(path), detail=f"its id is {order.id!r}, expected that of its name")
+            found.append(order)
         except FileNotFoundError:
             continue
-        except InvalidData:
+        except InvalidData as error:
             move(path, paths.orders / "done" / f"{path.stem}.damaged.json")
+            refusal = encode_pretty(RefusedOrder(ok=False, message=str(error)))
+            replace_durable(paths.orders / "done" / path.name, refusal)
     return found
 
 
 def answer(paths: Paths, owner: str, order: Order, ok: bool, message: str) -> None:
     """Answer an order: the answer is written into it and it is renamed to done/."""
-    answered = Order(
-        id=order.id, verb=order.verb, args=order.args, by=order.by, at=order.at, answer=Answer(ok=ok, message=message)
-    )
     path = paths.orders / owner / f"{order.id}.json"
-    replace_durable(path, encode_pretty(answered))
+    replace_durable(path, encode_pretty(msgspec.structs.replace(order, ok=ok, message=message)))
     move(path, paths.orders / "done" / path.name)
 
 

@@ -158,8 +158,8 @@ def restart(home: Path, name: str, wait_s: float = 60.0) -> None:
     if not _until(lambda: answered(paths, order.id) is not None, ORDER_S):
         raise TimedOut(what=f"an answer of the Weaver to the order {order.id}", seconds=ORDER_S)
     reply = answered(paths, order.id)
-    if reply is not None and reply.answer is not None and not reply.answer.ok:
-        raise Conflict(detail=reply.answer.message)
+    if reply is not None and not reply.ok:
+        raise Conflict(detail=reply.message)
     if before is not None:
         _await_restart(paths, before, wait_s)
 
