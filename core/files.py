@@ -23,7 +23,7 @@ from core.errors import AlreadyExists, CorruptRecord
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _CHECKSUM = len(b'"crc32":"00000000"}')
-_TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 class Ops:
@@ -63,9 +63,10 @@ class Ops:
 
     def rename_new(self, source: Path, target: Path) -> None:
         """Rename, refusing an existing target (renameat2 with RENAME_NOREPLACE). Raises AlreadyExists, OSError."""
-        failed = self._libc.renameat2(
-            _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)
-        )
+        names = os.fsencode(source), os.fsencode(target)
+        if b"\0" in names[0] + names[1]:  # C would take what stands before it for the name
+            raise ValueError(f"a file name with a NUL: {source} or {target}")
+        failed = self._libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_NOREPLACE))
         if not failed:
             return
         number = ctypes.get_errno()
@@ -87,8 +88,13 @@ def _write_all(fd: int, data: bytes) -> None:
 OPS = Ops()
 
 
+def _own_name(name: str) -> str:
+    """Give a name that nobody else makes: of a whole name of 255 bytes it keeps the beginning, so that a suffix fits."""
+    return f"{os.fsdecode(os.fsencode(name)[:80])}.{os.getpid()}.{os.urandom(4).hex()}"
+
+
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    return path.with_name(f".{_own_name(path.name)}.tmp")
 
 
 def remove_left_over(folder: Path, before: float = math.inf) -> list[str]:
@@ -119,18 +125,24 @@ def replace_durable(path: Path, data: bytes, ops: Ops = OPS, mode: int = 0o644) 
 
 
 def replace_quick(path: Path, data: bytes, ops: Ops = OPS) -> None:
-    """Publish data under path atomically but not durably: for views in status/ only. Makes the folder if it is gone."""
-    temporary = _temporary(path)
-    try:
+    """Publish data under path atomically but not durably: for views in status/ only.
+
+    Makes the folder if it is gone, also when it is deleted at this very moment.
+    """
+    for is_last in (False, False, True):
+        temporary = _temporary(path)
         try:
             ops.write_new(temporary, data)
+            ops.replace(temporary, path)
+            return
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            ops.write_new(temporary, data)
-        ops.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+            if is_last:
+                raise
+            with contextlib.suppress(FileNotFoundError):  # deleted again meanwhile
+                path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def append_record(path: Path, record: bytes, ops: Ops = OPS) -> None:
@@ -142,22 +154,25 @@ def append_record(path: Path, record: bytes, ops: Ops = OPS) -> None:
         raise CorruptRecord(where=str(path), schema="line", detail="a record is one JSON object without a newline")
     keys = record[:-1] + (b"," if record != b"{}" else b"")
     line = keys + _checksum(record) + b"\n"
-    existed = path.exists()
-    ops.append(path, (b"\n" if existed and _tail_is_torn(path) else b"") + line)
-    if not existed:
-        ops.fsync(path.parent)
+    last = _last_byte(path)
+    if not last:
+        ops.append(path, b"")
+        ops.fsync(path.parent)  # before the first record: whoever finds records need not ask whether their folder is flushed
+    ops.append(path, (b"" if last in (b"", b"\n") else b"\n") + line)
 
 
 def _checksum(record: bytes) -> bytes:
     return b'"crc32":"%08x"}' % zlib.crc32(record)
 
 
-def _tail_is_torn(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+def _last_byte(path: Path) -> bytes:
+    """Give the last byte of a file; nothing when it is empty or missing."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            return file.read(1)
+    except FileNotFoundError:
+        return b""
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -173,11 +188,15 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def seal(folder: Path, ops: Ops = OPS) -> None:
-    """Flush every file and folder under a private folder to the disk, before move() publishes it."""
-    for base, _, names in os.walk(folder, topdown=False):
+    """Flush every file and folder under a private folder to the disk, before move() publishes it. Raises OSError."""
+    for base, _, names in os.walk(folder, topdown=False, onerror=_raise):
         for name in names:
             ops.fsync(Path(base) / name)
         ops.fsync(Path(base))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def move(source: Path, target: Path, ops: Ops = OPS) -> None:
@@ -188,15 +207,19 @@ def move(source: Path, target: Path, ops: Ops = OPS) -> None:
         ops.fsync(source.parent)
 
 
-def remove_tree(folder: Path, trash: Path) -> None:
-    """Remove a folder: one rename into the private trash folder, then deletion at leisure. Missing is fine."""
+def remove_tree(folder: Path, trash: Path, ops: Ops = OPS) -> None:
+    """Remove a folder: one durable rename into the private trash folder, then deletion at leisure. Missing is fine.
+
+    Nobody ever sees half of it under its name. What a killed deletion left in the trash is deleted too.
+    """
     trash.mkdir(parents=True, exist_ok=True)
-    gone = trash / f"{folder.name}.{os.getpid()}.{os.urandom(4).hex()}"
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        move(folder, trash / _own_name(folder.name), ops)
+    for gone in trash.iterdir():
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
