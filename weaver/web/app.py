@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from core.errors import WeaverError
 from core.http.doors import App, Doors, Message, Receive, Refusal, Role, Route, Scope, Send, plain_error
 from weaver.web.context import WebContext
+from weaver.web.control_api import ORDERS, ControlApi
 from weaver.web.events import Hub
 from weaver.web.ledger_api import LedgerApi
 from weaver.web.pages import CSP, Pages
@@ -48,6 +49,8 @@ def route_table(max_upload_bytes: int) -> list[Route]:
         Route("GET", "/api/status", Role.READ),
         Route("GET", "/api/queue", Role.READ),
         Route("GET", "/api/queue/{job}", Role.READ),
+        *(Route("POST", f"/api/queue/{{job}}/{verb}", Role.ADMIN, max_body=4096) for verb in ("promote", "rm", "retry")),
+        *(Route("POST", f"/api/queue/{verb}", Role.ADMIN, max_body=4096) for verb in ORDERS),
         Route("POST", "/api/inbox", Role.ADMIN, max_body=max_upload_bytes + 2 * SIDECAR_BYTES),
         Route("GET", "/api/inbox/{drop}", Role.READ),
         Route("GET", "/api/ledger", Role.READ),
@@ -115,7 +118,7 @@ def _error_body(refusal: Refusal) -> Mapping[str, Any]:
 
 
 def _add_routes(app: FastAPI, web: WebContext, hub: Hub, pages: Pages) -> None:
-    queue, inbox, ledger = QueueApi(web.paths), InboxApi(web), LedgerApi(web.paths)
+    queue, inbox, ledger, control = QueueApi(web.paths), InboxApi(web), LedgerApi(web.paths), ControlApi(web)
 
     def health() -> Response:
         return reply({"status": "ok"})
@@ -138,6 +141,8 @@ def _add_routes(app: FastAPI, web: WebContext, hub: Hub, pages: Pages) -> None:
     }  # fmt: skip
     posts: dict[str, Callable[..., Any]] = {
         "/login": pages.login, "/api/login-code": pages.login_code, "/api/inbox": inbox.drop,
+        "/api/queue/{job}/promote": control.promote, "/api/queue/{job}/rm": control.remove,
+        "/api/queue/{job}/retry": control.retry, **{f"/api/queue/{verb}": control.order(verb) for verb in ORDERS},
     }  # fmt: skip
     for method, handlers in (("GET", gets), ("POST", posts)):
         for path, handler in handlers.items():

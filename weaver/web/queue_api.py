@@ -30,6 +30,7 @@ class QueueApi:
 
     def jobs(self, state: str | None = None, limit: int = 50, after: str = "") -> Response:
         """List jobs in the order of their ids, which is that of their arrival; next is the `after` of the following page."""
+        state = state or None  # `?state=` asks for all
         if state is not None and state not in STATES:
             raise UsageError(detail=f"{state!r} is not a state of jobs; expected one of {', '.join(STATES)}.")
         if not 1 <= limit <= MOST_JOBS:
