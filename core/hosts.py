@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import InvalidConfig, NotFound
+from core.errors import InvalidConfig, NotFound, Unavailable
 from core.paths import Paths
 from core.records import Part, Record, decode_strict
 
@@ -101,7 +101,10 @@ class Endpoint(Record, frozen=True, tag="weaver.endpoint/1"):
 
 
 def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
-    """Give the base URL of a service, by the port it really took when it runs on this host. Raises NotFound."""
+    """Give the base URL of a service, by the port it really took when it runs on this host.
+
+    Raises NotFound for an unknown service, Unavailable while one that takes any port (0) has not said which.
+    """
     from core.records import read_if_there
 
     hosts = load_hosts(paths)
@@ -109,7 +112,10 @@ def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> s
     name = service_host(hosts, service, here)
     taken = read_if_there(Endpoint, paths.status / "endpoints" / f"{service}.json") if name == here else None
     port = taken.port if taken else wanted_port(hosts.hosts[name], service, environ)
-    return f"http://{hosts.hosts[name].address}:{port}"
+    url = f"http://{hosts.hosts[name].address}:{port}"
+    if not port:
+        raise Unavailable(service=service, url=url, detail="it takes any free port and has not said which one")
+    return url
 
 
 def wanted_port(host: Host, service: str, environ: Mapping[str, str]) -> int:

@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, service: str, url: str, key: str | None = None, timeout_s: float = 30.0) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or parts.hostname is None:
+        if parts.scheme != "http" or parts.hostname is None or parts.port == 0:
             raise UsageError(detail=f"{url!r} is not the address of a service: expected http://<host>:<port>.")
         self._service, self._url, self._timeout_s = service, url.rstrip("/"), timeout_s
         self._connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)

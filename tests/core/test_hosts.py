@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from core.errors import InvalidConfig, NotFound
-from core.hosts import Host, Hosts, Service, service_host, this_host
+from core.errors import InvalidConfig, NotFound, Unavailable
+from core.files import replace_quick
+from core.hosts import Endpoint, Host, Hosts, Service, get_service_url, service_host, this_host
+from core.paths import Paths
+from core.records import encode
 
 FAR, FARTHER = "240.0.0.1", "240.0.0.2"  # reserved for ever: no machine has them
 
@@ -50,3 +54,15 @@ def test_none_or_several_is_an_error_with_the_list(known: Hosts, environ: dict[s
 def test_unknown_service_is_an_error_with_the_valid_names() -> None:
     with pytest.raises(NotFound, match="web"):
         service_host(hosts(here="127.0.0.1"), "inferense", "here")
+
+
+def test_service_on_any_port_is_unavailable_until_it_says_which(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.config.mkdir()
+    (paths.config / "hosts.json").write_bytes(encode(hosts(here="127.0.0.1")))
+    environ = {"WEAVER_WEB_PORT": "0"}
+    with pytest.raises(Unavailable, match="any free port"):
+        get_service_url(paths, "web", environ)
+    endpoint = Endpoint(service="web", host="here", address="127.0.0.1", port=4711, pid=1)
+    replace_quick(paths.status / "endpoints" / "web.json", encode(endpoint))
+    assert get_service_url(paths, "web", environ) == "http://127.0.0.1:4711"

@@ -2,7 +2,8 @@
 
 Place in the flow: a client of POST /v1/chat/completions (CONTRACTS.md section 10) with the read key. Files read: the key,
 status/endpoints/inference.json. Invariant: the conversation lives in memory only; what a model says reaches the terminal
-without escapes; an unknown checkpoint is exit 5 with the list, an oracle that cannot be reached exit 8.
+without escapes; an unknown checkpoint is exit 5 with the list, an oracle that cannot be reached exit 8, 3 where
+no Weaver runs.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from core.clock import SystemClock
 from core.errors import NotFound, NotRunning, RemoteRefused, Unavailable
 from core.hosts import get_service_url
 from core.http.oracle import Oracle
 from core.keys import read_key
+from core.liveness import Liveness
 from core.paths import Paths
 from weaver.cli.output import plain, print_data, print_message
 
@@ -51,14 +54,20 @@ def run_chat(paths: Paths, model: str, text: str | None) -> None:
     key = paths.tokens / "oracle-read"
     if not key.exists():
         raise NotRunning(home=paths.home)
-    oracle = Oracle(get_service_url(paths, "inference", os.environ), read_key(key))
+    oracle: Oracle | None = None
     try:
+        oracle = Oracle(get_service_url(paths, "inference", os.environ), read_key(key))
         if text is not None:
             _turn(oracle, model, [{"role": "user", "content": text}])
         else:
             _converse(oracle, model)
+    except Unavailable:
+        if not Liveness(paths, SystemClock().mono()).weaver_is_well:
+            raise NotRunning(home=paths.home) from None
+        raise
     finally:
-        oracle.close()
+        if oracle is not None:
+            oracle.close()
 
 
 def _converse(oracle: Oracle, model: str) -> None:
@@ -98,7 +107,8 @@ def _turn(oracle: Oracle, model: str, messages: list[Message]) -> str:
                 break
             chunk = msgspec.json.decode(data, type=_Chunk)
             if chunk.error is not None:
-                raise Unavailable(service="the oracle", url=oracle.client.url, detail=plain(chunk.error.message))
+                detail = f"the answer broke off: {plain(chunk.error.message)}"
+                raise RemoteRefused(service="the oracle", status=500, url=oracle.client.url, detail=detail)
             for choice in chunk.choices:
                 parts.append(choice.delta.content or "")
                 print_data(plain(parts[-1], keep_newlines=True), end="")

@@ -88,8 +88,8 @@ def open_page() -> None:
     paths, key = this_home(), this_home().tokens / "web"
     if not key.exists():
         raise NotRunning(home=paths.home)
-    url = get_service_url(paths, "web", os.environ)
     try:
+        url = get_service_url(paths, "web", os.environ)
         with Client("the web process", url, read_key(key), timeout_s=10.0) as client:
             code = client.post("/api/login-code", None, _Code)
     except Unavailable:

@@ -36,9 +36,7 @@ def plain(text: str, keep_newlines: bool = False) -> str:
 
 def width(text: str) -> int:
     """Give how many terminal columns a plain text takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fit(text: str, columns: int) -> str:

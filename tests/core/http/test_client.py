@@ -156,7 +156,7 @@ def test_stream_that_is_refused_raises_as_a_call_does(client: Client) -> None:
         list(client.stream("/busy", {}))
 
 
-@pytest.mark.parametrize("address", ["https://127.0.0.1", "127.0.0.1:80", "ftp://x"])
+@pytest.mark.parametrize("address", ["https://127.0.0.1", "127.0.0.1:80", "ftp://x", "http://127.0.0.1:0"])
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(UsageError):
         Client("the oracle", address)

@@ -73,8 +73,11 @@ def test_usage_error_is_2_in_one_line(paths: Paths, arguments: list[str]) -> Non
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("has_run", [False, True])
 @pytest.mark.parametrize("arguments", [["restart", "web"], ["open"], ["chat", "-m", "hello"]])
-def test_what_needs_a_running_factory_is_3_without_one(paths: Paths, arguments: list[str]) -> None:
+def test_what_needs_a_running_factory_is_3_without_one(paths: Paths, arguments: list[str], has_run: bool) -> None:
+    if has_run:
+        make_keys(paths)
     done = weaver(paths.home, *arguments)
     assert (done.returncode, done.stdout) == (3, "")
     assert "start_all.sh" in done.stderr
@@ -93,8 +96,11 @@ def test_unknown_thing_is_5_with_the_known_ones(paths: Paths, arguments: list[st
 
 def test_unreachable_oracle_is_8(paths: Paths) -> None:
     make_keys(paths)
-    done = weaver(paths.home, "chat", "-m", "hello", WEAVER_ORACLE_PORT="1")
-    assert (done.returncode, done.stdout) == (8, "")
+    healthy(paths)
+    for port in ("1", "0"):
+        done = weaver(paths.home, "chat", "-m", "hello", WEAVER_ORACLE_PORT=port)
+        assert (done.returncode, done.stdout) == (8, "")
+        assert f"127.0.0.1:{port}" in done.stderr
 
 
 def test_damaged_checkpoint_is_6(paths: Paths) -> None:
@@ -165,5 +171,3 @@ def test_error_text_from_a_file_name_cannot_drive_the_terminal(paths: Paths) -> 
     assert done.returncode == 5
     assert "\x1b" not in done.stderr.replace("\\x1b", "")
     assert "\x07" not in done.stderr
-
-
