@@ -147,10 +147,10 @@ def _write_batch(ctx: Context, model: str, shares: Shares) -> tuple[str, int]:
     name = f"train_{skills[0] if len(skills) == 1 else 'mixed'}_level{level}_{len(lines)}_{compact(now)}.jsonl"
     sidecar = Sidecar(
         spec="syllo_v1", priority="low", model=model, training=JobTraining(epochs=EPOCHS),
-        generator_id="+".join(skills), generator_version="+".join(get(skill).version for skill in skills),
+        generator_id=".".join(skills), generator_version="+".join(get(skill).version for skill in skills),
         generated_at=iso(now), example_count=len(lines), source=GenerateData.name,
         params={
-            "level": level, "seed": seed, "replay_share": REPLAY_SHARE,
+            **({"skill": skills[0]} if len(skills) == 1 else {}), "level": level, "seed": seed, "replay_share": REPLAY_SHARE,
             "parts": [{"skill": skill, "level": part, "count": number} for (skill, part), number in shares.items()],
         },
     )  # fmt: skip

@@ -16,6 +16,7 @@ from core.evals.curriculum import Curriculum, SkillProgress
 from core.evals.suite import load_frozen_digests
 from core.jobs.formats import detect
 from core.jobs.job import Job, LineCounts, Maker, Reason, Sidecar
+from core.names import is_identifier
 from core.records import decode_strict, encode_pretty
 from core.skills.registry import get
 from core.text.digest import problem_digest
@@ -79,7 +80,7 @@ def test_empty_queue_gets_one_batch_with_its_sidecar_and_both_skills(home: TestH
     assert report.did == 512
     said = sidecar(path)
     assert (said.spec, said.priority, said.model, said.source) == ("syllo_v1", "low", "tiny", "generate_data")
-    assert said.example_count == 512 and said.training.epochs and said.generator_id == "binary+syllables"
+    assert said.example_count == 512 and said.training.epochs and is_identifier(str(said.generator_id))
     assert Counter((line["skill"], line["level"]) for line in lines(path)) == {("binary", 1): 256, ("syllables", 1): 256}
 
 
@@ -128,11 +129,13 @@ def test_apportioned_parts_add_up() -> None:
     assert apportion({}, 0) == {}
 
 
-def test_file_of_one_skill_bears_its_name(home: TestHome) -> None:
+def test_file_of_one_skill_bears_its_name_and_its_checkpoints_will_too(home: TestHome) -> None:
     only = state(1, 0)
     show(home, Curriculum(model="tiny", active_skill=None, skills={"binary": only.skills["binary"]}))
     tick(home, GenerateData())
-    assert files(home)[0].name.startswith("train_binary_level2_512_")
+    [path] = files(home)
+    assert path.name.startswith("train_binary_level2_512_")
+    assert (sidecar(path).params["skill"], sidecar(path).params["level"], sidecar(path).generator_id) == ("binary", 2, "binary")
 
 
 def test_nothing_is_written_while_enough_waits_queued_in_the_inbox_or_being_validated(home: TestHome) -> None:
