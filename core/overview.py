@@ -179,9 +179,7 @@ def _serving(paths: Paths) -> ServingStatus | None:
             continue
         if history and history[-1][0] is not None and history[-1][1].at > newest.verified_at:
             checkpoint, decision = history[-1]
-            newest = ServingStatus(
-                checkpoint=f"{decision.model}/{checkpoint}", host=decision.host, verified_at=decision.at
-            )
+            newest = ServingStatus(checkpoint=f"{decision.model}/{checkpoint}", host=decision.host, verified_at=decision.at)
     return newest if newest.checkpoint else None
 
 

@@ -72,9 +72,7 @@ class TrainerConfig:
     environment: Environment = field(default_factory=Environment)
 
 
-def create_default_config(
-    home: Path, job_folder: Path, model: str = "tiny", base: str = "builtin:tiny-qwen3"
-) -> TrainerConfig:
+def create_default_config(home: Path, job_folder: Path, model: str = "tiny", base: str = "builtin:tiny-qwen3") -> TrainerConfig:
     """Describe a run with every default: the job folder holds data.jsonl, a checkpoint in home/models is made at its end."""
     return TrainerConfig(
         model=ModelSource(name=model, paths=Paths(home), config=ModelConfig(base=base)),

@@ -144,9 +144,7 @@ def publish(model: ModelPaths, name: str) -> None:
     replace_durable(copy, (model.checkpoint(name) / ".ledger.json").read_bytes())
 
 
-def _write(
-    folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime
-) -> None:
+def _write(folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime) -> None:
     _save_weights(stream, folder)
     _copy_rest(model.checkpoint(stream.checkpoint), folder)
     device = str(next(stream.model.parameters()).device)
