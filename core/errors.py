@@ -20,8 +20,9 @@ class WeaverError(Exception):
         super().__init__(self.message())
 
     def message(self) -> str:
-        """Give the class docstring filled with the facts."""
-        return (self.__doc__ or "").strip().format(**self.facts)
+        """Give the class docstring filled with the facts, as text that any terminal and record can hold."""
+        text = (self.__doc__ or "").strip().format(**self.facts)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a fact may be a file name that is not UTF-8
 
 
 class UsageError(WeaverError):

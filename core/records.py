@@ -1,7 +1,8 @@
 """Records: frozen typed structs with a schema name, strict JSON in and out.
 
 `class Job(Record, tag="weaver.job/1")` carries `"schema": "weaver.job/1"` in its JSON. Unknown fields are refused inside the
-same version; another version of the same record raises NewerRecord and is left alone; NaN and duplicate keys are refused.
+same version; another version of the same record raises NewerRecord and is left alone; NaN is refused, and in what people write
+(decode_strict) a key that appears twice too: no program of ours writes one.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ def schema_of(kind: type[msgspec.Struct]) -> str:
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """Write a record as one line of strict JSON. Raises InvalidData for NaN and infinities."""
-    _refuse_non_finite(record, schema_of(type(record)))
-    return msgspec.json.encode(record)
+    """Write a record as one line of strict JSON. Raises InvalidData for NaN, infinities and what is not Unicode or too deep."""
+    try:
+        _refuse_non_finite(record, schema_of(type(record)))
+        return msgspec.json.encode(record)
+    except (UnicodeEncodeError, RecursionError, OverflowError) as error:
+        raise InvalidData(where=schema_of(type(record)), detail=f"cannot be written as JSON: {error}") from error
 
 
 def encode_pretty(record: msgspec.Struct) -> bytes:
@@ -100,12 +104,15 @@ def decode(kind: type[R], data: bytes, where: str) -> R:
     """
     schema = schema_of(kind)
     try:
-        return msgspec.json.decode(data, type=kind)
+        record = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         found = _schema_in(data)
         if found is not None and found != schema and found.rpartition("/")[0] == schema.rpartition("/")[0]:
             raise NewerRecord(where=where, found=found, schema=schema) from error
         raise CorruptRecord(where=where, schema=schema, detail=str(error)) from error
+    if kind.__struct_config__.tag is not None and b'"schema"' not in data:  # msgspec takes a missing tag for the right one
+        raise CorruptRecord(where=where, schema=schema, detail="it does not name its schema")
+    return record
 
 
 def _schema_in(data: bytes) -> str | None:
