@@ -6,9 +6,9 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import InvalidConfig, NotFound, Unavailable
+from core.errors import InvalidConfig, InvalidData, NotFound, Unavailable
 from core.paths import Paths
-from core.records import Part, Record, decode_strict
+from core.records import Part, Record, decode_strict, read_if_there
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("trainer", "inference", "hub", "storage")
@@ -100,17 +100,23 @@ class Endpoint(Record, frozen=True, tag="weaver.endpoint/1"):
     pid: int
 
 
+def read_endpoint(paths: Paths, service: str) -> Endpoint | None:
+    """Read which port a service of this host took; None when it did not say, or the view is damaged."""
+    try:
+        return read_if_there(Endpoint, paths.status / "endpoints" / f"{service}.json")
+    except InvalidData:
+        return None
+
+
 def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
     """Give the base URL of a service, by the port it really took when it runs on this host.
 
     Raises NotFound for an unknown service, Unavailable while one that takes any port (0) has not said which.
     """
-    from core.records import read_if_there
-
     hosts = load_hosts(paths)
     here = this_host(hosts, environ)
     name = service_host(hosts, service, here)
-    taken = read_if_there(Endpoint, paths.status / "endpoints" / f"{service}.json") if name == here else None
+    taken = read_endpoint(paths, service) if name == here else None
     port = taken.port if taken else wanted_port(hosts.hosts[name], service, environ)
     url = f"http://{hosts.hosts[name].address}:{port}"
     if not port:

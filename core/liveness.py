@@ -8,10 +8,13 @@ only while a Weaver that keeps its own promise says so of every wanted program.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.clock import boot_id
+from core.errors import Unavailable
+from core.hosts import get_service_url, load_hosts, read_endpoint, service_host, this_host
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
 from core.status import (
@@ -26,6 +29,7 @@ from core.status import (
 )
 
 WEAVER, TRAINER = "weaver", "trainer"
+_PROGRAM_OF = {"web": "web", "inference": "oracle"}
 _UP = (State.RUNNING, State.STARTING)
 
 
@@ -139,6 +143,24 @@ class Liveness:
             return [f"The Weaver (pid {self._weaver.pid}) is silent: its process is there, its heartbeat is not."]
         stopping = ["The Weaver is stopping everything."] if self._view and self._view.stopping else []
         return stopping + ([beat.last_error] if beat.last_error else [])
+
+
+def living_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
+    """Give where a service answers, if the very process that took its port is there.
+
+    Where it is not, another program may have the port, and nobody is to send it a key. Raises NotFound for an unknown service,
+    Unavailable.
+    """
+    hosts = load_hosts(paths)
+    here = this_host(hosts, environ)
+    url = get_service_url(paths, service, environ)
+    if service_host(hosts, service, here) == here:
+        program = _PROGRAM_OF[service]
+        taken, beat = read_endpoint(paths, service), read_heartbeat(paths, program)
+        ref = ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id) if beat else None
+        if taken is None or ref is None or ref.pid != taken.pid or not is_alive(ref):
+            raise Unavailable(service=f"the {program}", url=url, detail="no process of this home has taken its port")
+    return url
 
 
 def _programs(paths: Paths) -> list[str]:

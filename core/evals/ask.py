@@ -12,9 +12,9 @@ from typing import Protocol
 
 from core.errors import Unavailable
 from core.evals.score import Reply
-from core.hosts import get_service_url
 from core.http.oracle import BatchAnswer, Oracle
 from core.keys import read_key
+from core.liveness import living_url
 from core.paths import Paths
 
 # More than a suite holds: one request, so that one batch of the oracle answers it. A caller beats between two requests.
@@ -36,8 +36,11 @@ class Question(Protocol):
 
 
 def connect(paths: Paths, environ: Mapping[str, str], key: str = "oracle-read") -> Oracle:
-    """Make a client of the oracle, where it answers now; key: the name of a key file. Raises NotFound, KeyFileExposed."""
-    return Oracle(get_service_url(paths, "inference", environ), read_key(paths.tokens / key))
+    """Make a client of the oracle, where it answers now; key: the name of a key file.
+
+    Raises NotFound, KeyFileExposed, Unavailable where no oracle of this home has taken its port.
+    """
+    return Oracle(living_url(paths, "inference", environ), read_key(paths.tokens / key))
 
 
 def ask(

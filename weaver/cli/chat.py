@@ -16,10 +16,9 @@ import msgspec
 
 from core.clock import SystemClock
 from core.errors import NotFound, NotRunning, RemoteRefused, Unavailable
-from core.hosts import get_service_url
 from core.http.oracle import Oracle
 from core.keys import read_key
-from core.liveness import Liveness
+from core.liveness import Liveness, living_url
 from core.paths import Paths
 from weaver.cli.output import plain, print_data, print_message
 
@@ -56,7 +55,7 @@ def run_chat(paths: Paths, model: str, text: str | None) -> None:
         raise NotRunning(home=paths.home)
     oracle: Oracle | None = None
     try:
-        oracle = Oracle(get_service_url(paths, "inference", os.environ), read_key(key))
+        oracle = Oracle(living_url(paths, "inference", os.environ), read_key(key))
         if text is not None:
             _turn(oracle, model, [{"role": "user", "content": text}])
         else:

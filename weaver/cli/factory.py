@@ -19,7 +19,6 @@ import typer
 from core import __version__
 from core.clock import SystemClock
 from core.errors import Degraded, NotRunning, Unavailable
-from core.hosts import get_service_url
 from core.keys import read_key
 from core.paths import Paths
 from weaver.cli.home import this_home
@@ -83,13 +82,13 @@ class _Code(msgspec.Struct):
 def open_page() -> None:
     """Print the link that logs a browser in; it is good once, for a minute."""
     from core.http.client import Client
-    from core.liveness import Liveness
+    from core.liveness import Liveness, living_url
 
     paths, key = this_home(), this_home().tokens / "web"
     if not key.exists():
         raise NotRunning(home=paths.home)
     try:
-        url = get_service_url(paths, "web", os.environ)
+        url = living_url(paths, "web", os.environ)
         with Client("the web process", url, read_key(key), timeout_s=10.0) as client:
             code = client.post("/api/login-code", None, _Code)
     except Unavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from core.hosts import Endpoint
 from core.http.oracle import BatchAnswer, BatchAnswers, Oracle
 from core.http.ports import take_port
 from core.records import encode
+from tests.core.home_files import beat
 from tests.trainer.serve.oracle_home import Running, name_of
 
 MODEL = f"tiny/{name_of(10)}"
@@ -61,8 +63,11 @@ def test_more_questions_than_one_request_takes_are_asked_in_several(running: Run
 
 def test_connection_is_found_where_the_oracle_answers(running: Running) -> None:
     port = int(running.url.rpartition(":")[2])
-    endpoint = Endpoint(service="inference", host="local", address="127.0.0.1", port=port, pid=1)
+    endpoint = Endpoint(service="inference", host="local", address="127.0.0.1", port=port, pid=os.getpid())
     replace_quick(running.paths.status / "endpoints" / "inference.json", encode(endpoint))
+    with pytest.raises(Unavailable, match="no process of this home"):  # whoever has the port now gets no key
+        connect(running.paths, {"WEAVER_HOST": "local"})
+    beat(running.paths, "oracle")
     assert len(connect(running.paths, {"WEAVER_HOST": "local"}).models()) >= 6
     with pytest.raises(RemoteRefused, match="needs the admin key"):
         connect(running.paths, {"WEAVER_HOST": "local"}).load(MODEL)

@@ -6,20 +6,22 @@ The oracle here is a fake at the boundary, which is HTTP: what it answers is wha
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.files import replace_quick
 from core.hosts import Endpoint
 from core.keys import make_keys, read_key
 from core.paths import Paths
-from core.records import encode
-from tests.core.home_files import make_home
+from core.records import encode, read
+from tests.core.home_files import beat, dead_process, healthy, make_home
 from tests.weaver.cli.command import weaver
 
 CHECKPOINT = "tiny/checkpoint-9-20261120-2130"
@@ -77,8 +79,9 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     make_keys(paths)
     FakeOracle.key, FakeOracle.asked = read_key(paths.tokens / "oracle-read"), []
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeOracle)
-    endpoint = Endpoint(service="inference", host="local", address="127.0.0.1", port=server.server_port, pid=1)
+    endpoint = Endpoint(service="inference", host="local", address="127.0.0.1", port=server.server_port, pid=os.getpid())
     replace_quick(paths.status / "endpoints" / "inference.json", encode(endpoint))
+    beat(paths, "oracle")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield paths
@@ -120,6 +123,26 @@ def test_escapes_in_an_answer_do_not_reach_the_terminal(paths: Paths) -> None:
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
     assert done.stdout.endswith("\nc\n")
+
+
+@pytest.mark.parametrize("what", ["no heartbeat", "a dead oracle", "another process's port", "no endpoint"])
+def test_stranger_on_the_port_gets_no_key(paths: Paths, what: str) -> None:
+    endpoint = paths.status / "endpoints" / "inference.json"
+    if what == "no heartbeat":
+        paths.heartbeat("oracle").unlink()
+    elif what == "a dead oracle":
+        gone = dead_process()
+        beat(paths, "oracle", process=gone)
+        replace_quick(endpoint, encode(msgspec.structs.replace(read(Endpoint, endpoint), pid=gone.pid)))
+    elif what == "no endpoint":
+        endpoint.unlink()
+    else:
+        replace_quick(endpoint, encode(msgspec.structs.replace(read(Endpoint, endpoint), pid=1)))
+    healthy(paths)
+    port = str(read(Endpoint, endpoint).port) if endpoint.exists() else "1"
+    done = weaver(paths.home, "chat", "-m", "hello", WEAVER_ORACLE_PORT=port)
+    assert done.returncode == 8 and "no process of this home has taken its port" in done.stderr
+    assert FakeOracle.asked == []
 
 
 def test_key_that_others_can_read_is_refused(paths: Paths) -> None:
