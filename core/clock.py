@@ -44,8 +44,11 @@ def iso(at: datetime) -> str:
 
 
 def from_iso(text: str) -> datetime:
-    """Read a time that iso() wrote. Raises ValueError."""
-    return datetime.fromisoformat(text)
+    """Read a time that iso() wrote. Raises ValueError, also for a time that does not say where it is told."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; expected one that ends with Z")
+    return at
 
 
 def compact(at: datetime) -> str:

@@ -60,7 +60,7 @@ class InvalidConfig(WeaverError):
 
 
 class NoHome(WeaverError):
-    """No home found: neither WEAVER_HOME is set nor has {start} or a parent a config/hosts.json. Set WEAVER_HOME."""
+    """No home found: {detail}. A home has a config/hosts.json: set WEAVER_HOME to one, or go to its folder."""
 
     exit_code = 6
 

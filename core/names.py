@@ -11,7 +11,7 @@ from core.clock import compact
 from core.errors import UsageError
 
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d{8})-(\d{4})(?:-(\d+))?")
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})-([0-9]{8})-([0-9]{4})(?:-([0-9]{1,9}))?")
 
 
 def is_identifier(text: str) -> bool:

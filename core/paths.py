@@ -18,14 +18,17 @@ def find_home(environ: Mapping[str, str], start: Path) -> tuple[Path, str]:
     """Find the home and say how: WEAVER_HOME, else the nearest parent of start with config/hosts.json. Raises NoHome."""
     named = environ.get("WEAVER_HOME")
     if named:
-        home = Path(named).expanduser().resolve()
+        try:
+            home = Path(named).expanduser().resolve()
+        except RuntimeError as error:  # ~somebody whom this machine does not know
+            raise NoHome(detail=f"WEAVER_HOME is {named}: {error}") from error
         if not (home / "config" / "hosts.json").is_file():
-            raise NoHome(start=f"{home} (WEAVER_HOME)")
+            raise NoHome(detail=f"WEAVER_HOME is {named}, which is none")
         return home, "WEAVER_HOME"
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / "config" / "hosts.json").is_file():
             return folder, f"config/hosts.json in {folder}"
-    raise NoHome(start=str(start))
+    raise NoHome(detail=f"WEAVER_HOME is not set, and neither {start} nor a folder above it is one")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def encode(record: msgspec.Struct) -> bytes:
     try:
         _refuse_non_finite(record, schema_of(type(record)))
         return msgspec.json.encode(record)
-    except (UnicodeEncodeError, RecursionError, OverflowError) as error:
+    except (UnicodeEncodeError, RecursionError) as error:
         raise InvalidData(where=schema_of(type(record)), detail=f"cannot be written as JSON: {error}") from error
 
 
