@@ -25,6 +25,7 @@ from core.records import encode
 from core.runs.run import Outcome, Progress
 from trainer.callbacks import PROGRESS_EVERY_S, Hooks, StreamCallback
 from trainer.config import TrainerConfig, validate, validate_job
+from trainer.config import create_default_config as create_default_config
 from trainer.data.collator import Collate, packed_collator, padded_collator
 from trainer.data.dataset import make_rows, read_lines
 from trainer.data.mask_checks import MaskChecks

@@ -81,7 +81,7 @@ def _write_base(folder: Path, source: ModelSource, name: str, seed: int, now: da
     (folder / "fingerprint.json").write_bytes(encode_pretty(make_fingerprint(folder, name, [])))
     record = Checkpoint(
         model=source.name, name=name, step=0, parent=None, created_at=iso(now), weights_id_of_parent=None,
-        base_sha256=weights_sha256(folder), config_sha256="", code_version=CODE_VERSION, job=None, consumed=[],
+        base_sha256=weights_sha256(folder), config_sha256=None, code_version=CODE_VERSION, job=None, consumed=[],
         train_loss=None, val_loss=None, learning_rate=None, tokens_seen=0, examples_seen=0, skill=None, level=None,
         bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")), dtype="float32",
         seeds={"weights": seed}, by="trainer",

@@ -10,7 +10,8 @@ class Checkpoint(Record, frozen=True, tag="weaver.checkpoint/1"):
     """.ledger.json of a checkpoint and its copy in ledger/: written once. step 0 is the base, parent null only there.
 
     consumed names every job row trained since the parent; losses are means per trained token in nats; bytes is the size of the
-    weights file. The weights_id is not here: it is the hash of the manifest that lists this very file.
+    weights file; config_sha256 is null for the base, which nothing trained. The weights_id is not here: it is the hash of the
+    manifest that lists this very file.
     """
 
     model: str
@@ -20,7 +21,7 @@ class Checkpoint(Record, frozen=True, tag="weaver.checkpoint/1"):
     created_at: str
     weights_id_of_parent: str | None
     base_sha256: str
-    config_sha256: str
+    config_sha256: str | None
     code_version: str
     job: str | None
     consumed: list[RowSpan]

@@ -22,8 +22,8 @@ from core.skills.registry import get
 from core.skills.skill import Problem, generate, held_out
 from core.text.tokens import decode_ids, encode_prompt, load_tokenizer
 from tests.trainer.training_home import TrainingHome, said, sums
-from trainer.config import Environment, ModelSource, create_default_config
-from trainer.engine import TrainerEngine, TrainingStatusWriter
+from trainer.config import Environment, ModelSource
+from trainer.engine import TrainerEngine, TrainingStatusWriter, create_default_config
 from trainer.fingerprint import load_fresh
 from trainer.model import ensure_base
 from trainer.tiny.model import build

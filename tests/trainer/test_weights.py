@@ -180,6 +180,7 @@ def test_base_is_made_once_and_locked(home: TrainingHome, tmp_path: Path) -> Non
     (base,) = home.ledger.names("tiny")
     tiny = source(home, BUILTIN, "tiny")
     assert ensure_base(tiny, 0, NOW) == base
+    assert home.ledger.get("tiny", base).config_sha256 is None, "nothing trained it: unknown is null"
     facts = home.model.facts.read_bytes()
     home.model.facts.unlink()  # killed between the two files
     assert ensure_base(tiny, 0, NOW) == base
