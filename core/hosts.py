@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from core.errors import InvalidConfig, InvalidData, NotFound, Unavailable
+from core.names import is_identifier
 from core.paths import Paths
 from core.records import Part, Record, decode_strict, read_if_there
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("trainer", "inference", "hub", "storage")
+_PORT_VARIABLES = {"inference": "WEAVER_ORACLE_PORT", "web": "WEAVER_WEB_PORT"}
+SERVICES = tuple(_PORT_VARIABLES)
+LARGEST_PORT = 65535
+Port = Annotated[int, Meta(ge=0, le=LARGEST_PORT)]
 
 
 class Service(Part, frozen=True):
     """One service of a host; port 0 takes any free one."""
 
-    port: int
+    port: Port
 
 
 class Ssh(Part, frozen=True):
     """How to reach a host for weights."""
 
     user: str
-    port: int = 22
+    port: Port = 22
 
 
 class Host(Part, frozen=True):
@@ -50,10 +57,16 @@ def load_hosts(paths: Paths) -> Hosts:
         hosts = decode_strict(Hosts, path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise InvalidConfig(path=str(path), detail="is missing") from error
+    except OSError as error:
+        raise InvalidConfig(path=str(path), detail=f"cannot be read: {error.strerror}") from error
     for name, host in hosts.hosts.items():
-        unknown = sorted(set(host.roles) - set(ROLES))
-        if unknown:
-            raise InvalidConfig(path=str(path), detail=f"host {name!r} has unknown roles {unknown}; valid: {', '.join(ROLES)}")
+        if not is_identifier(name):
+            raise InvalidConfig(path=str(path), detail=f"{name!r} is no host id: expected a-z, 0-9, '.', '_', '-'")
+        for what, said, valid in (("roles", host.roles, ROLES), ("services", host.services, SERVICES)):
+            unknown = sorted(set(said) - set(valid))
+            if unknown:
+                detail = f"host {name!r} has unknown {what} {unknown}; valid: {', '.join(valid)}"
+                raise InvalidConfig(path=str(path), detail=detail)
     return hosts
 
 
@@ -68,13 +81,13 @@ def this_host(hosts: Hosts, environ: Mapping[str, str]) -> str:
         if named not in hosts.hosts:
             raise InvalidConfig(path="WEAVER_HOST", detail=f"{named!r} is not in hosts.json; known: {known}")
         return named
-    me = socket.gethostname()
-    found = [name for name, host in hosts.hosts.items() if name == me or host.address in LOOPBACK]
+    me = {socket.gethostname(), socket.gethostname().lower()}
+    found = [name for name, host in hosts.hosts.items() if name in me or host.address in LOOPBACK]
     if len(found) < len(hosts.hosts):
         import psutil  # not for the shipped file: light programs and `weaver status` do without it
 
         mine = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries} | LOOPBACK
-        found = [name for name, host in hosts.hosts.items() if name == me or host.address in mine]
+        found = [name for name, host in hosts.hosts.items() if name in me or host.address in mine]
     if len(found) != 1:
         what = "no host" if not found else f"several hosts ({', '.join(found)})"
         raise InvalidConfig(path="hosts.json", detail=f"{what} of {known} is this machine; set WEAVER_HOST")
@@ -117,27 +130,35 @@ def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> s
     here = this_host(hosts, environ)
     name = service_host(hosts, service, here)
     taken = read_endpoint(paths, service) if name == here else None
-    port = taken.port if taken else wanted_port(hosts.hosts[name], service, environ)
-    url = f"http://{hosts.hosts[name].address}:{port}"
+    port = taken.port if taken else wanted_port(hosts.hosts[name], service, environ if name == here else {})
+    url = base_url(hosts.hosts[name].address, port)
     if not port:
         raise Unavailable(service=service, url=url, detail="it takes any free port and has not said which one")
     return url
 
 
+def base_url(address: str, port: int) -> str:
+    """Give the URL of a service; an IPv6 address stands in brackets (RFC 3986, section 3.2.2)."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
 def wanted_port(host: Host, service: str, environ: Mapping[str, str]) -> int:
-    """Give the port a service should take: WEAVER_WEB_PORT or WEAVER_ORACLE_PORT, else hosts.json. Raises InvalidConfig."""
+    """Give the port a service should take: WEAVER_WEB_PORT or WEAVER_ORACLE_PORT, else hosts.json. Raises InvalidConfig.
+
+    The variables are about the services of this host: for another one environ is empty.
+    """
     variable = port_variable(service)
     text = environ.get(variable)
     if text is None:
         return host.services[service].port
-    if not text.isdigit() or int(text) > 65535:
-        raise InvalidConfig(path=variable, detail=f"{text!r} is not a port (0 to 65535)")
+    if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > LARGEST_PORT:
+        raise InvalidConfig(path=variable, detail=f"{text!r} is not a port (0 to {LARGEST_PORT})")
     return int(text)
 
 
 def port_variable(service: str) -> str:
     """Give the environment variable that overrides the port of a service."""
-    return {"web": "WEAVER_WEB_PORT", "inference": "WEAVER_ORACLE_PORT"}[service]
+    return _PORT_VARIABLES[service]
 
 
 def describe(hosts: Hosts) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from core.config import load as load_config
 from core.errors import InvalidData, NotFound, WeaverError
 from core.evals.standing import Curriculum, nothing_to_learn
 from core.gpu import read_gpus
-from core.hosts import Hosts, describe, load_hosts, read_endpoint, service_host, this_host, wanted_port
+from core.hosts import Hosts, base_url, describe, load_hosts, read_endpoint, service_host, this_host, wanted_port
 from core.jobs.job import Job
 from core.jobs.spool import Spool
 from core.liveness import TRAINER, Liveness, Seen
@@ -118,7 +118,7 @@ def _url(paths: Paths, hosts: Hosts, here: str, service: str, seen: Seen, enviro
     host = hosts.hosts[name]
     taken = read_endpoint(paths, service) if name == here else None
     port = taken.port if taken and taken.pid == seen.pid else wanted_port(host, service, environ if name == here else {})
-    return f"http://{host.address}:{port}" if port else None
+    return base_url(host.address, port) if port else None
 
 
 def _queue(paths: Paths) -> QueueStatus:

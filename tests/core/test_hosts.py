@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from core.errors import InvalidConfig, NotFound, Unavailable
+from core.errors import InvalidConfig, InvalidData, NotFound, Unavailable
 from core.files import replace_quick
-from core.hosts import Endpoint, Host, Hosts, Service, get_service_url, service_host, this_host
+from core.hosts import (
+    Endpoint,
+    Host,
+    Hosts,
+    Service,
+    base_url,
+    describe,
+    get_service_url,
+    load_hosts,
+    port_variable,
+    service_host,
+    this_host,
+    wanted_port,
+)
 from core.paths import Paths
 from core.records import encode
+from tests.house.tree import ROOT
 
 FAR, FARTHER = "240.0.0.1", "240.0.0.2"  # reserved for ever: no machine has them
 
@@ -66,3 +84,152 @@ def test_service_on_any_port_is_unavailable_until_it_says_which(tmp_path: Path) 
     endpoint = Endpoint(service="web", host="here", address="127.0.0.1", port=4711, pid=1)
     replace_quick(paths.status / "endpoints" / "web.json", encode(endpoint))
     assert get_service_url(paths, "web", environ) == "http://127.0.0.1:4711"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    (tmp_path / "config").mkdir()
+    return Paths(tmp_path)
+
+
+def host(address: str = "127.0.0.1", **more: Any) -> dict[str, Any]:
+    return {"address": address, "roles": ["trainer"], "services": {"web": {"port": 1}, "inference": {"port": 2}}, **more}
+
+
+def put(paths: Paths, **hosts: Any) -> None:
+    (paths.config / "hosts.json").write_text(json.dumps({"schema": "weaver.hosts/1", "hosts": hosts}))
+
+
+def test_shipped_file_is_one_host_that_is_every_machine(paths: Paths) -> None:
+    shutil.copy(ROOT / "config" / "hosts.json", paths.config)
+    shipped = load_hosts(paths)
+    assert this_host(shipped, {}) == "local"
+    assert set(shipped.hosts["local"].roles) == {"trainer", "inference", "hub"}
+    assert get_service_url(paths, "web", {}) == "http://127.0.0.1:8888"
+    assert get_service_url(paths, "inference", {}) == "http://127.0.0.1:8765"
+    assert describe(shipped) == {"local": {"address": "127.0.0.1", "roles": ["trainer", "inference", "hub"]}}
+
+
+def test_host_with_an_address_of_this_machine_is_this_one() -> None:
+    found = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    for address in found - {"127.0.0.1", "::1"}:
+        assert this_host(hosts(here=address, there=FAR), {}) == "here"
+        with pytest.raises(InvalidConfig, match=r"several hosts \(here, there\)"):
+            this_host(hosts(here=address, there="localhost"), {})
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"one": host(roles=["trainer", "trianer"])}, "unknown roles ['trianer']; valid: trainer, inference, hub, storage"),
+        ({"one": host(services={"wbe": {"port": 1}})}, "unknown services ['wbe']; valid: inference, web"),
+        ({"Big Box": host()}, "'Big Box' is no host id"),
+        ({"../one": host()}, "'../one' is no host id"),
+        ({"": host()}, "'' is no host id"),
+        ({"one": host(services={"web": {"port": 65536}})}, "`int` <= 65535"),
+        ({"one": host(services={"web": {"port": -1}})}, "`int` >= 0"),
+        ({"one": host(services={"web": {"port": "1"}})}, "Expected `int`"),
+        ({"one": host(services={"web": {"prot": 1}})}, "`prot`"),
+        ({"one": host(ssh={"user": "w", "port": 70000})}, "`int` <= 65535"),
+        ({"one": host(ssh={})}, "`user`"),
+        ({"one": host(adress="x")}, "`adress`"),
+        ({"one": {"address": "127.0.0.1"}}, "`roles`"),
+        ({"one": None}, "object"),
+    ],
+)
+def test_bad_host_is_an_error_that_names_the_file_and_what_is_valid(paths: Paths, facts: dict[str, Any], said: str) -> None:
+    put(paths, **facts)
+    with pytest.raises((InvalidConfig, InvalidData)) as caught:
+        load_hosts(paths)
+    assert said in str(caught.value) and "hosts.json" in str(caught.value)
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "hosts.json"),
+        ('{"hosts": {}}', 'expected {"schema": "weaver.hosts/1"'),
+        ('{"schema": "weaver.hosts/2", "hosts": {}}', "weaver.hosts/2"),
+        ('{"schema": "weaver.hosts/1", "hosts": {}, "hosts": {}}', "'hosts' appears twice"),
+        ('{"schema": "weaver.hosts/1", "hosts": {}, "default": "x"}', "`default`"),
+    ],
+)
+def test_bad_file_is_an_error_of_exit_code_6(paths: Paths, text: str, said: str) -> None:
+    (paths.config / "hosts.json").write_text(text)
+    with pytest.raises(InvalidData) as caught:
+        load_hosts(paths)
+    assert said in str(caught.value) and caught.value.exit_code == 6
+
+
+def test_file_that_is_missing_or_a_folder_is_an_error_of_exit_code_6(paths: Paths) -> None:
+    with pytest.raises(InvalidConfig, match=r"hosts\.json: is missing") as caught:
+        load_hosts(paths)
+    assert caught.value.exit_code == 6
+    (paths.config / "hosts.json").mkdir()
+    with pytest.raises(InvalidConfig, match=r"hosts\.json: cannot be read: Is a directory"):
+        load_hosts(paths)
+
+
+def test_no_host_at_all_is_an_error(paths: Paths) -> None:
+    put(paths)
+    with pytest.raises(InvalidConfig, match="no host") as caught:
+        this_host(load_hosts(paths), {})
+    assert caught.value.exit_code == 6
+
+
+def two_boxes(paths: Paths) -> None:
+    put(
+        paths, there={**host(FAR), "services": {"inference": {"port": 8765}}},
+        here={**host(), "services": {"web": {"port": 8888}}}, other={**host(FARTHER), "services": {"inference": {"port": 9}}},
+    )  # fmt: skip
+
+
+def test_service_of_this_host_goes_before_one_elsewhere_and_then_the_first_that_has_it(paths: Paths) -> None:
+    two_boxes(paths)
+    assert get_service_url(paths, "web", {}) == "http://127.0.0.1:8888"
+    assert get_service_url(paths, "inference", {}) == f"http://{FAR}:8765"
+    assert get_service_url(paths, "inference", {"WEAVER_HOST": "other"}) == f"http://{FARTHER}:9"
+    with pytest.raises(NotFound, match=r"no service named 'oracle'. Known: inference, web"):
+        get_service_url(paths, "oracle", {})
+
+
+def test_ports_that_this_host_took_or_was_told_say_nothing_about_another(paths: Paths) -> None:
+    two_boxes(paths)
+    endpoint = Endpoint(service="inference", host="here", address="127.0.0.1", port=4711, pid=1)
+    replace_quick(paths.status / "endpoints" / "inference.json", encode(endpoint))
+    environ = {"WEAVER_ORACLE_PORT": "4712", "WEAVER_WEB_PORT": "4713"}
+    assert get_service_url(paths, "inference", environ) == f"http://{FAR}:8765"
+    assert get_service_url(paths, "web", environ) == "http://127.0.0.1:4713"
+
+
+@pytest.mark.parametrize("view", [b"", b"{", b'{"schema": "weaver.endpoint/9"}', b"\xff"])
+def test_damaged_view_of_a_port_is_passed_over_until_its_owner_writes_it_again(paths: Paths, view: bytes) -> None:
+    put(paths, here=host())
+    (paths.status / "endpoints").mkdir(parents=True)
+    (paths.status / "endpoints" / "web.json").write_bytes(view)
+    assert get_service_url(paths, "web", {}) == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(("text", "port"), [("0", 0), ("1", 1), ("65535", 65535), ("08080", 8080)])
+@pytest.mark.parametrize(("service", "variable"), [("web", "WEAVER_WEB_PORT"), ("inference", "WEAVER_ORACLE_PORT")])
+def test_port_of_the_environment_goes_before_the_file(service: str, variable: str, text: str, port: int) -> None:
+    box = Host(address="127.0.0.1", roles=(), services={"web": Service(port=5), "inference": Service(port=5)})
+    assert port_variable(service) == variable
+    assert wanted_port(box, service, {variable: text}) == port
+    assert wanted_port(box, service, {}) == 5
+
+
+@pytest.mark.parametrize("text", ["", " ", "http", "-1", "65536", "1.5", "80 ", "+80", "0x50", "²", "٨٠", "9" * 5000])
+def test_bad_port_of_the_environment_is_an_error_that_names_the_variable(text: str) -> None:
+    box = Host(address="127.0.0.1", roles=(), services={"web": Service(port=5)})
+    with pytest.raises(InvalidConfig, match=r"WEAVER_WEB_PORT: .* is not a port \(0 to 65535\)") as caught:
+        wanted_port(box, "web", {"WEAVER_WEB_PORT": text})
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("address", "url"), [("::1", "http://[::1]:80"), ("10.0.0.7", "http://10.0.0.7:80"), ("box.lan", "http://box.lan:80")]
+)
+def test_address_of_any_kind_makes_a_url(address: str, url: str) -> None:
+    assert base_url(address, 80) == url

@@ -108,7 +108,8 @@ def test_checkpoints_sort_by_step_as_a_number_then_by_time_then_by_their_number(
         "", "checkpoint", "checkpoint-5", "checkpoint-5-20261120", "checkpoint-x-20261120-2130", "checkpoint-5-20261120-2130-",
         "checkpoint-5-20261120-2130-x", "checkpoint--5-20261120-2130", "checkpoint-5-20261120-2130\n",
         "xcheckpoint-5-20261120-2130", "checkpoint-5-20261120-2130/..", "checkpoint-5-2026112-2130",
-        "checkpoint-\u0665-20261120-2130", "checkpoint-5-2026112\u0660-2130", f"checkpoint-{'9' * 5000}-20261120-2130", f"checkpoint-5-20261120-2130-{'9' * 5000}", "tmp-checkpoint-5", ".staging",
+        "checkpoint-\u0665-20261120-2130", "checkpoint-5-2026112\u0660-2130",
+        f"checkpoint-{'9' * 5000}-20261120-2130", f"checkpoint-5-20261120-2130-{'9' * 5000}", "tmp-checkpoint-5", ".staging",
     ],
 )  # fmt: skip
 def test_anything_else_is_no_checkpoint_name(name: str) -> None:
