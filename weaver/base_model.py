@@ -1,7 +1,8 @@
 """The base checkpoint of the default model: is it there, and how the attempt to make it went.
 
 Place in the flow: the supervisor has it made before the oracle and train_next start. Reads models/<model>/ and
-logs/base_builder.out. Invariant: a failure stays a failure, with its reason, until somebody asks again.
+logs/base_builder.out. Invariant: a failure stays a failure, with its reason, until somebody asks again; a builder that was
+killed has not failed, it is tried again, MOST_KILLS times.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from weaver.desired import BASE_BUILDER
 from weaver.observed import BaseState
 from weaver.outputs import last_line
 
+MOST_KILLS = 3
 
-def has_checkpoint(paths: Paths, model: str) -> bool:
-    """Say whether a model has any published checkpoint."""
+
+def has_base(paths: Paths, model: str) -> bool:
+    """Say whether a model is made: its locked facts and a published checkpoint. The facts come last, so a kill leaves none."""
     model_paths = paths.model(model)
+    if not model_paths.facts.exists():
+        return False
     try:
         names = [name for name in os.listdir(model_paths.root) if is_checkpoint(name)]  # noqa: PTH208
     except FileNotFoundError:
@@ -34,22 +39,27 @@ class BaseModel:
         self._paths, self.model = paths, model
         self.state: BaseState = "missing"
         self.reason = ""
+        self._killed = 0
         self.look_again(model)
 
     def look_again(self, model: str) -> None:
         """Forget a failure, and look at the disk; an attempt that is being made goes on."""
-        self.model = model
+        self.model, self._killed = model, 0
         if self.state != "building":
-            self.state, self.reason = ("ready" if has_checkpoint(self._paths, model) else "missing"), ""
+            self.state, self.reason = ("ready" if has_base(self._paths, model) else "missing"), ""
 
     def is_being_made(self) -> None:
         """Note that the builder runs."""
         self.state = "building"
 
     def settle(self, code: int | None) -> None:
-        """Note how the builder ended: what counts is whether there is a checkpoint now."""
-        if has_checkpoint(self._paths, self.model):
+        """Note how the builder ended (-n: by signal n, None: nobody knows): what counts is whether there is a base now."""
+        is_killed = code is None or code < 0
+        self._killed += is_killed
+        if has_base(self._paths, self.model):
             self.state, self.reason = "ready", ""
+        elif is_killed and self._killed <= MOST_KILLS:
+            self.state, self.reason = "missing", ""
         else:
             words = last_line(self._paths.logs / f"{BASE_BUILDER}.out") or "it printed nothing"
             self.state, self.reason = "failed", f"exit code {code}: {words}"

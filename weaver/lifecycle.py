@@ -74,6 +74,11 @@ def _await_health(paths: Paths, child: subprocess.Popen[bytes], wait_s: float) -
 
     def is_settled() -> bool:
         if child.poll() is not None:
+            other = weaver_process(paths)
+            if child.returncode == LockHeld.exit_code and other is not None:
+                _say(f"Weaver already runs in {paths.home} (pid {other.pid}).")
+                late.clear()
+                return True
             raise StartFailed(program="The Weaver", code=child.returncode, detail=last_line(paths.logs / "weaver.out"))
         view = read_supervisor_view(paths)
         if view is None or view.pid != child.pid:

@@ -60,6 +60,14 @@ def test_up_starts_everything_and_makes_keys_and_a_second_up_says_so(
     assert os.getsid(before.pid) == before.pid, "closing the terminal does not end it"
 
 
+def test_two_starts_at_once_give_one_weaver_and_no_error(running_home: Paths) -> None:
+    switch_on(running_home, "reclaim_stale")
+    starts = [subprocess.Popen([sys.executable, "-m", "weaver", "up"], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [start.communicate(timeout=60.0)[1] for start in starts]
+    assert [start.returncode for start in starts] == [0, 0, 0], said
+    assert [program for program, _ in spawned(running_home.home_id)].count("weaver") == 1
+
+
 def test_killed_daemon_is_replaced_at_once(factory: Paths) -> None:
     old = living(factory)["reclaim_stale"]
     killed_at = time.monotonic()
