@@ -45,6 +45,8 @@ def is_alive(ref: ProcessRef) -> bool:
 
 def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
     """Signal that very process (or its process group); False when it is gone. A pid that was reused is never signalled."""
+    if not is_alive(ref):  # a number that no process can have would be an error of pidfd_open
+        return False
     try:
         fd = os.pidfd_open(ref.pid)
     except ProcessLookupError:
@@ -85,9 +87,9 @@ def spawned(home_id: str) -> Iterator[tuple[str, ProcessRef]]:
     """Give (program, process) for every live process of this user that this home spawned, by its environment in /proc."""
     mark = f"{SPAWN_VARIABLE}={home_id}:".encode()
     boot = boot_id()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
+    with os.scandir("/proc") as entries:
+        pids = [entry for entry in entries if entry.name.isdigit()]
+    for entry in pids:
         try:
             if entry.stat().st_uid != os.getuid():
                 continue
@@ -97,4 +99,5 @@ def spawned(home_id: str) -> Iterator[tuple[str, ProcessRef]]:
         found = [item for item in environ.split(b"\0") if item.startswith(mark)]
         ticks = start_ticks(int(entry.name)) if found else None
         if found and ticks is not None:
-            yield found[0][len(mark) :].decode(), ProcessRef(pid=int(entry.name), start_ticks=ticks, boot_id=boot)
+            program = found[0][len(mark) :].decode("utf-8", "replace")
+            yield program, ProcessRef(pid=int(entry.name), start_ticks=ticks, boot_id=boot)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from core.clock import boot_id
 from core.errors import InvalidData
@@ -37,7 +38,10 @@ class LastReport(Part, frozen=True):
 
 
 class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
-    """status/procs/<program>.json. Past next_due_mono (same boot_id) the program is hung; exit_code is set by the last beat."""
+    """status/procs/<program>.json. Past next_due_mono (same boot_id) the program is hung; exit_code is set by the last beat.
+
+    home_id: whose program it is. In a copy of a home the files of the original's programs say nothing about the copy.
+    """
 
     name: str
     pid: int
@@ -54,29 +58,26 @@ class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
     last_error: str | None
     exit_code: int | None
     version: str
+    home_id: str | None = None
 
 
 def write_heartbeat(paths: Paths, beat: Heartbeat) -> None:
     """Publish a heartbeat (quick replace)."""
-    replace_quick(paths.heartbeat(beat.name), encode(beat))
+    replace_quick(paths.heartbeat(beat.name), encode(msgspec.structs.replace(beat, home_id=paths.home_id)))
 
 
 def read_heartbeat(paths: Paths, program: str) -> Heartbeat | None:
-    """Read a heartbeat; None when there is none or it is damaged (its owner writes it again)."""
+    """Read a heartbeat; None when there is none, it is damaged (its owner writes it again), or of another home."""
     try:
-        return read(Heartbeat, paths.heartbeat(program))
+        beat = read(Heartbeat, paths.heartbeat(program))
     except (FileNotFoundError, InvalidData):
         return None
+    return beat if beat.home_id == paths.home_id else None
 
 
 def is_fresh(beat: Heartbeat, mono: float, boot: str | None = None) -> bool:
     """Say whether the program promised to be alive now."""
     return beat.boot_id == (boot or boot_id()) and beat.exit_code is None and mono <= beat.next_due_mono
-
-
-def is_this_process(beat: Heartbeat) -> bool:
-    """Say whether a heartbeat is this very process's."""
-    return beat.pid == os.getpid() and beat.boot_id == boot_id()
 
 
 class ProgramView(Part, frozen=True):
@@ -101,19 +102,21 @@ class SupervisorView(Record, frozen=True, tag="weaver.supervisor/1"):
     started_at: str
     stopping: bool
     programs: list[ProgramView]
+    home_id: str | None = None
 
 
 def write_supervisor_view(paths: Paths, view: SupervisorView) -> None:
     """Publish status/supervisor.json (quick replace)."""
-    replace_quick(paths.supervisor, encode(view))
+    replace_quick(paths.supervisor, encode(msgspec.structs.replace(view, home_id=paths.home_id)))
 
 
 def read_supervisor_view(paths: Paths) -> SupervisorView | None:
-    """Read status/supervisor.json; None when there is none or it is damaged (the Weaver writes it again)."""
+    """Read status/supervisor.json; None when there is none, it is damaged (the Weaver writes it again), or of another home."""
     try:
-        return read(SupervisorView, paths.supervisor)
+        view = read(SupervisorView, paths.supervisor)
     except (FileNotFoundError, InvalidData):
         return None
+    return view if view.home_id == paths.home_id else None
 
 
 class DaemonStatus(Part, frozen=True):
