@@ -40,7 +40,7 @@ class LastReport(Part, frozen=True):
 class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
     """status/procs/<program>.json. Past next_due_mono (same boot_id) the program is hung; exit_code is set by the last beat.
 
-    home_id: whose program it is. In a copy of a home the files of the original's programs say nothing about the copy.
+    home_id is set by writing and checked by reading: in a copy of a home the original's files say nothing about the copy.
     """
 
     name: str
@@ -72,7 +72,7 @@ def read_heartbeat(paths: Paths, program: str) -> Heartbeat | None:
         beat = read(Heartbeat, paths.heartbeat(program))
     except (FileNotFoundError, InvalidData):
         return None
-    return beat if beat.home_id == paths.home_id else None
+    return msgspec.structs.replace(beat, home_id=None) if beat.home_id == paths.home_id else None
 
 
 def is_fresh(beat: Heartbeat, mono: float, boot: str | None = None) -> bool:
@@ -116,7 +116,7 @@ def read_supervisor_view(paths: Paths) -> SupervisorView | None:
         view = read(SupervisorView, paths.supervisor)
     except (FileNotFoundError, InvalidData):
         return None
-    return view if view.home_id == paths.home_id else None
+    return msgspec.structs.replace(view, home_id=None) if view.home_id == paths.home_id else None
 
 
 class DaemonStatus(Part, frozen=True):
