@@ -1,4 +1,4 @@
-"""A copy of a home, its views included, whose original runs: nothing of the original is taken for the copy's own, or stopped."""
+"""A copy of a home, its views included, whose original runs: nothing of the original is taken for its own, or stopped."""
 
 from __future__ import annotations
 
