@@ -87,7 +87,6 @@ class DeployBest:
     patience_s = 300.0
     wakes_on = ("status/ranking.json", "status/deployment.json", "models/*/champion.json")
     nice = 10
-    needs_oracle = True
 
     def __init__(self, connect: Callable[..., Oracle] = connect) -> None:
         self._connect = connect

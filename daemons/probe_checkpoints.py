@@ -66,7 +66,6 @@ class ProbeCheckpoints:
     patience_s = 180.0
     wakes_on = ("models/*/head.json", "models/*/ledger", "status/curriculum.json")
     nice = 10
-    needs_oracle = True
 
     def __init__(self, connect: Callable[[Paths, Mapping[str, str]], Oracle] = connect) -> None:
         self._connect = connect

@@ -81,8 +81,6 @@ def _write_if_other(path: Path, view: bytes) -> bool:
 
 
 def _note(progress: Curriculum, places: Sequence[Ranked]) -> str:
-    skills = ", ".join(
-        f"{name} {skill.mastered_level}/{skill.target_level}" for name, skill in sorted(progress.skills.items())
-    )
+    skills = ", ".join(f"{name} {skill.mastered_level}/{skill.target_level}" for name, skill in sorted(progress.skills.items()))
     first = f"first {places[0].checkpoint} at {100 * places[0].accuracy:.0f} %" if places else "nothing is scored yet"
     return f"mastered {skills or 'nothing: no skill is enabled'}{', nothing to learn' * nothing_to_learn(progress)}; {first}"

@@ -61,7 +61,7 @@ class Daemon(Protocol):
     """One verb. every: seconds between ticks ("10s", "10m") or a cron string; wakes_on: globs under the home, a hint only.
 
     patience_s: the longest silence inside a tick. nice: 10 for everything that competes with training.
-    needs_oracle: start after the oracle. An instance is made once per process, with no arguments.
+    An instance is made once per process, with no arguments. What it starts after stands in weaver/desired.py.
     """
 
     name: str
