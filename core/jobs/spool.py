@@ -125,8 +125,8 @@ class Spool:
         state, record = self.read(job)
         if state not in ("rejected", "failed"):
             return None
-        ends = [attempt for attempt in self.read_attempts(job) if attempt.event == "finished"]
-        if ends and (record.reason is None or state == "failed"):
+        ends = [end for end in self.read_attempts(job) if end.event == "finished"]
+        if ends := [end for end in ends if state == "failed" or end.outcome in ("removed", "expired")]:
             return Reason(code=ends[-1].outcome or "failed", message=ends[-1].detail or f"ended by {ends[-1].by}")
         if record.reason is not None and state == "rejected":
             return record.reason

@@ -196,6 +196,15 @@ def test_skipped_job_comes_after_the_others_of_its_priority_until_it_is_claimed_
     assert spool.oldest() == "b"
 
 
+def test_duplicate_that_was_queued_again_and_taken_out_is_removed_and_no_duplicate(paths: Paths) -> None:
+    spool = Spool(paths)
+    put(paths, "rejected", reason=Reason(code="duplicate", message="again"))
+    assert (spool.reason(JOB) or Reason(code="", message="")).code == "duplicate"
+    spool.retry(JOB)
+    spool.remove(JOB, "person", AT)
+    assert (spool.reason(JOB) or Reason(code="", message="")).code == "removed"
+
+
 def test_retry_of_a_job_whose_data_was_pruned_is_refused_and_changes_nothing(paths: Paths) -> None:
     (put(paths, "completed") / "data.jsonl").unlink()
     with pytest.raises(IllegalMove, match="was removed to save space"):
