@@ -17,7 +17,7 @@ from core.errors import InvalidConfig
 
 # libyaml's loader is ten times faster, which `weaver status` needs; both are safe and read the same language.
 _SAFE: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-_BOOL, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "merge"))
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
 
 class _Strict(_SAFE):  # type: ignore[misc]  # which of the two it is, is known at run time
@@ -29,7 +29,7 @@ class _Strict(_SAFE):  # type: ignore[misc]  # which of the two it is, is known 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} appears twice", key.start_mark)
                 seen.add(key.value)

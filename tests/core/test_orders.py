@@ -154,6 +154,16 @@ def test_answered_order_that_is_put_back_is_not_obeyed_again_and_keeps_its_first
     assert reply is not None and reply.message == "first"
 
 
+def test_damaged_file_with_the_name_of_an_answered_order_leaves_its_answer(paths: Paths) -> None:
+    order = place(paths, "train_next", "skip", {}, "person", NOW)
+    answer(paths, "train_next", order, True, "first")
+    put(paths, f"{order.id}.json", "{")
+    assert pending(paths, "train_next") == []
+    reply = answered(paths, order.id)
+    assert reply is not None and reply.message == "first"
+    assert done(paths) == [f"{order.id}.damaged.json", f"{order.id}.json"]
+
+
 def test_damaged_files_of_one_name_are_all_kept_and_keep_no_order_waiting(paths: Paths) -> None:
     order = place(paths, "train_next", "pause", {}, "person", NOW)
     for turn in range(3):
@@ -184,9 +194,11 @@ def test_name_that_no_id_has_keeps_nobody_waiting(paths: Paths, name: str) -> No
 
 
 def test_hidden_and_other_files_are_no_orders(paths: Paths) -> None:
-    for name in (".x.json", ".x.json.1.0a1b2c3d.tmp", "notes.txt"):
+    names = [".x.json", ".x.json.1.0a1b2c3d.tmp", "notes.txt"]
+    for name in names:
         put(paths, name, "{")
     assert pending(paths, "train_next") == [] and done(paths) == []
+    assert sorted(path.name for path in (paths.orders / "train_next").iterdir()) == names
 
 
 def test_order_of_a_newer_version_is_refused_with_both_versions(paths: Paths) -> None:
