@@ -18,6 +18,8 @@ from pathlib import Path
 
 from factory import Factory, factory, publish, wait_for
 
+from core.files import read_records
+
 DROPS = 5
 LINES = 1000
 
@@ -59,8 +61,8 @@ def deployments(made: Factory) -> list[float]:
     """Give, for every checkpoint that was deployed, the seconds from its publication to the proof of what is served."""
     root = made.home / "models" / "tiny"
     found = []
-    for line in (root / "deployments.jsonl").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line.partition(" ")[2])
+    for data in read_records(root / "deployments.jsonl"):
+        record = json.loads(data)
         published = Path(root / "ledger" / f"{record['checkpoint']}.json").stat().st_mtime
         if record["verdict"] == "deployed":
             found.append(datetime.fromisoformat(record["at"]).timestamp() - published)
