@@ -75,6 +75,7 @@ class Stage:
             reason=None, duplicate_of=None,
         )  # fmt: skip
         (folder / "job.json").write_bytes(encode_pretty(msgspec.structs.replace(record, **changes)))
+        (folder / "data.jsonl").write_text("{}\n")
         return job
 
     def folder(self, job: str) -> Path:
