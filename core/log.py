@@ -40,7 +40,12 @@ class _JsonLines(logging.Formatter):
             "event": getattr(record, "event", None), "msg": message, "job": getattr(record, "job", None),
             "checkpoint": getattr(record, "checkpoint", None),
         }  # fmt: skip
-        return json.dumps(fields, ensure_ascii=False)
+        return _json(fields).decode()
+
+
+def _json(fields: dict[str, Any]) -> bytes:
+    """Write one line; a file name in it may not be UTF-8, and no line is worth failing for that."""
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
 
 
 class _Thinner(logging.Filter):
@@ -88,4 +93,4 @@ def write_event(paths: Paths, program: str, event: str, **facts: Any) -> None:
     if path.exists() and path.stat().st_size > EVENT_BYTES:
         path.replace(path.with_suffix(".1.jsonl"))
     record = {"at": iso(datetime.now(UTC)), "program": program, "event": event, **facts}
-    append_record(path, json.dumps(record, ensure_ascii=False).encode())
+    append_record(path, _json(record))

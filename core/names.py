@@ -26,6 +26,11 @@ def identifier(text: str, kind: str) -> str:
     return text
 
 
+def recordable(text: str) -> str:
+    """Give text as any record can hold it: what stands for bytes that are not UTF-8 (as in a file name) becomes \\udcNN."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def slug(text: str, longest: int = 40) -> str:
     """Make a readable id part from any file name; 'drop' when nothing readable is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()

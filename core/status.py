@@ -10,6 +10,7 @@ import msgspec
 from core.clock import boot_id
 from core.errors import InvalidData
 from core.files import replace_quick
+from core.names import recordable
 from core.paths import Paths
 from core.records import Part, Record, encode, read
 
@@ -62,8 +63,10 @@ class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
 
 
 def write_heartbeat(paths: Paths, beat: Heartbeat) -> None:
-    """Publish a heartbeat (quick replace)."""
-    replace_quick(paths.heartbeat(beat.name), encode(msgspec.structs.replace(beat, home_id=paths.home_id)))
+    """Publish a heartbeat (quick replace), also when its note or error quotes a file name that is not UTF-8."""
+    error = None if beat.last_error is None else recordable(beat.last_error)
+    beat = msgspec.structs.replace(beat, note=recordable(beat.note), last_error=error, home_id=paths.home_id)
+    replace_quick(paths.heartbeat(beat.name), encode(beat))
 
 
 def read_heartbeat(paths: Paths, program: str) -> Heartbeat | None:

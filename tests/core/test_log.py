@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
-from core.log import BURST, open_log
+import pytest
+
+from core.files import read_records
+from core.log import BURST, open_log, write_event
 from core.paths import Paths
+from core.records import strict_json
 
 
 def test_records_are_numbered_one_by_one_and_a_flood_is_thinned(paths: Paths) -> None:
@@ -21,3 +25,17 @@ def test_records_are_numbered_one_by_one_and_a_flood_is_thinned(paths: Paths) ->
     assert set(lines[0]) == {
         "at", "mono", "boot_id", "seq", "level", "program", "event", "msg", "job", "checkpoint",
     }  # fmt: skip
+
+
+def test_name_that_is_not_utf8_costs_neither_record_nor_event(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    log = open_log(paths, "reader")
+    log.warning("cannot read %s", "\udcff.jsonl", extra={"job": "a \ud800 job"})
+    log.warning("next")
+    for handler in log.handlers:
+        handler.close()
+    lines = [strict_json(line) for line in (paths.logs / "reader.jsonl").read_bytes().splitlines()]
+    assert [line["msg"] for line in lines] == ["cannot read ?.jsonl", "next"] and lines[0]["job"] == "a ? job"
+    assert capsys.readouterr().err == ""
+    write_event(paths, "reader", "lost", name="\udcff.jsonl")
+    [event] = [strict_json(record) for record in read_records(paths.logs / "events" / "reader.jsonl")]
+    assert (event["program"], event["event"], event["name"]) == ("reader", "lost", "?.jsonl")

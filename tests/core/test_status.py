@@ -78,6 +78,12 @@ def test_damaged_view_is_none_until_its_owner_writes_it_again(paths: Paths, text
     assert read_heartbeat(paths, "web") == beat()
 
 
+def test_note_that_quotes_a_name_that_is_not_utf8_stops_no_heartbeat(paths: Paths) -> None:
+    write_heartbeat(paths, beat(note="took \udcff.jsonl", last_error="lost \udcfe"))
+    found = read_heartbeat(paths, "web")
+    assert found == beat(note="took \\udcff.jsonl", last_error="lost \\udcfe")
+
+
 @pytest.mark.parametrize("mono", [float("nan"), float("inf")])
 def test_promise_without_an_end_is_not_written(paths: Paths, mono: float) -> None:
     with pytest.raises(InvalidData, match="next_due_mono"):
