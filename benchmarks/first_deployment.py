@@ -60,7 +60,6 @@ def main() -> None:
     if args.until == "level-1":
         del waiting["all_levels"]
     figures: dict[str, float] = {}
-    beside: dict[str, dict[str, float]] = {}
     with factory() as made:
         began = time.monotonic()
         up = subprocess.Popen([WEAVER, "up"], env=made.environ, cwd=made.home, stdout=subprocess.DEVNULL)
@@ -72,13 +71,13 @@ def main() -> None:
                 del waiting[name]
                 figures[f"{name}_s"] = time.monotonic() - began
                 tokens = (progress(made) or {"tokens_seen": 0})["tokens_seen"]
-                beside[name] = {"load_1m": os.getloadavg()[0], "trained_tokens": tokens}
-                print(f"{name}: {figures[f'{name}_s']:.1f} s, {beside[name]}", flush=True)
+                figures[f"{name}_load"], figures[f"{name}_million_tokens"] = os.getloadavg()[0], tokens / 1e6
+                print(f"{name}: {figures[f'{name}_s']:.1f} s, load {os.getloadavg()[0]:.1f}, {tokens} tokens", flush=True)
         up.wait()
     if waiting:
         raise SystemExit(f"not within {args.timeout_s:g} s: {', '.join(waiting)}")
     figures["first_level_of_both_s"] = max(figures["binary_level_1_s"], figures["syllables_level_1_s"])
-    publish("first_deployment", figures, beside=beside)
+    publish("first_deployment", figures)
 
 
 if __name__ == "__main__":
