@@ -5,6 +5,7 @@ Invariant: a track is a value; every function here takes one and gives the next 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -22,7 +23,8 @@ class Track:
     """One program: its process if one lives, and the history that back-off needs.
 
     watched: since when the Weaver looks after it. next_due: what its newest beat promised (None before the first). deaths: in a
-    row, without ten healthy minutes between. short_lives: crashes in a row, each soon after its start. retry: end of BACKOFF.
+    row, without ten healthy minutes between. short_lives: crashes in a row, each soon after its start, kills from outside not
+    counted. retry: end of BACKOFF.
     """
 
     name: str
@@ -125,7 +127,8 @@ def exited(track: Track, now: float, code: int | None, is_wanted: bool, chance: 
         return replace(gone, state=State.STOPPED, deaths=0, short_lives=0, reason="")
     if code == EXIT_MISCONFIGURED:
         return parked(gone, words or "misconfigured (exit code 78)")
-    is_crash = code != EXIT_BUDGET_SPENT
+    is_killed = code == -signal.SIGKILL and track.running_since is not None and not track.killed
+    is_crash = code != EXIT_BUDGET_SPENT and not is_killed  # whoever ran well and was killed from outside is in no crash loop
     deaths = track.deaths + 1
     is_short = is_crash and now - track.started < SHORT_LIFE_S
     short_lives = (track.short_lives + 1 if is_short else 0) if is_crash else track.short_lives

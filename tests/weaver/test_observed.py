@@ -85,6 +85,15 @@ def test_crash_loop_becomes_fatal_and_slow_deaths_do_not() -> None:
     assert lives(*[(1.0, 75)] * 30)[0].state is State.BACKOFF, "a spent budget only waits"
 
 
+def test_running_program_killed_from_outside_time_and_again_comes_back_and_one_killed_while_it_starts_does_not() -> None:
+    assert lives(*[(1.0, -9)] * 30)[0].state is State.BACKOFF
+    assert lives(*[(1.0, 1)] * (CRASH_LOOP - 1), (1.0, -9), (1.0, 1))[0].state is State.FATAL, "it forgives no crash"
+    track = Track("p")
+    for _ in range(CRASH_LOOP):
+        track = fold.exited(fold.started(track, 0.0, ONE), 1.0, -9, is_wanted=True, chance=0.0)
+    assert track.state is State.FATAL, "the kernel may kill what takes all memory while it loads"
+
+
 def test_death_after_a_hang_counts_and_keeps_its_reason() -> None:
     track = fold.signalled(fold.started(Track("p"), 0.0, ONE), 60.0, 5.0, "hung: no heartbeat when it was due")
     track = fold.exited(track, 61.0, 0, is_wanted=True, chance=0.0)
