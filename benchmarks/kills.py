@@ -218,14 +218,15 @@ def main() -> None:
         failed = len(made.jobs("failed"))
         if args.keep is not None:
             shutil.copytree(made.home, args.keep, symlinks=True)
-    light = recoveries([kill for kill in chaos.killer.kills if kill.program in DAEMONS])
+    kills = [kill for kill in chaos.killer.kills if kill.program in DAEMONS and kill.recovered is not None]
+    light, starts = recoveries(kills), [(kill.recovered or 0.0) - (kill.started or 0.0) for kill in kills]
     print(f"{len(left)} temporary files of killed writers are left: {left[:10]}")
     print(f"lines: {account['lines']}")
     print("\n".join(["violations:", *found]) if found else "no violations")
     figures = {
         "kills": len(chaos.killer.kills), "minutes": args.minutes, "unaccounted_lines": account["lines"]["unaccounted"],
         "failed_jobs": failed, "violations": len(found), "light_recovery_p50_s": statistics.median(light),
-        "light_recovery_p95_s": percentile(light, 0.95),
+        "light_recovery_p95_s": percentile(light, 0.95), "light_start_p95_s": percentile(starts, 0.95),
     }  # fmt: skip
     publish("kills", figures, seed=seed, violations=found)
     if found:

@@ -106,7 +106,7 @@ class Killer:
 
     def victim(self, moment: str) -> str:
         """Draw whom to kill at a moment."""
-        victims = {"saving": (TRAINER,), "building": ("watch_inbox",), "starting": (WEAVER,)}
+        victims = {"saving": (TRAINER,), "building": ("watch_inbox", "watch_inbox", *DAEMONS), "starting": (WEAVER,)}
         return self.rng.choice(victims.get(moment, VICTIMS))
 
 
