@@ -107,7 +107,7 @@ def test_data_that_no_longer_gives_the_plan_is_refused(home: TrainingHome) -> No
     data.write_bytes(b"".join(data.read_bytes().splitlines(keepends=True)[:-1]))
     result = home.engine().run_job(home.config(folder))
     assert (result.outcome, result.permanent, result.misconfigured) == (Outcome.FAILED, True, False)
-    assert "--fresh" in str(result.error)
+    assert "drop the data anew" in str(result.error)
 
 
 def trained(home: TrainingHome, stop: int = 2) -> str:
