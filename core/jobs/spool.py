@@ -15,6 +15,7 @@ from typing import cast
 
 import msgspec
 
+from core.clock import compact, from_iso
 from core.errors import AlreadyExists, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
 from core.jobs.inbox import waiting
@@ -96,11 +97,12 @@ class Spool:
     def oldest(self) -> str | None:
         """Give the job to claim next: high before normal before low, oldest first; None when nothing is queued.
 
-        One that was skipped comes after the others of its priority, else the next one to be claimed would be itself.
+        One that was skipped comes after those of its priority that were there then, else the next one would be itself; it goes
+        before those that came later, which may never end.
         """
         queued = ((priority, self.list(priority)) for priority in PRIORITIES)
         priority, jobs = next(((priority, jobs) for priority, jobs in queued if jobs), ("", []))
-        return min(jobs, key=lambda job: (_skipped_at(self._paths.state(priority) / job), job), default=None)
+        return min(jobs, key=lambda job: (_waits_since(self._paths.state(priority) / job), job), default=None)
 
     def pending_examples(self) -> int:
         """Give the number of accepted lines that are queued and not claimed."""
@@ -292,7 +294,7 @@ def _attempts(folder: Path) -> tuple[Attempt, ...]:
     return tuple(decode(Attempt, record, str(path)) for record in read_records(path))
 
 
-def _skipped_at(folder: Path) -> str:
-    """Say when a queued job was skipped; empty when that is not the last thing that happened to it."""
+def _waits_since(folder: Path) -> str:
+    """Say since when a queued job waits, as the names of jobs begin: since it arrived, or was skipped if that came last."""
     last = _attempts(folder)[-1:]
-    return last[0].at if last and last[0].outcome == "skipped" else ""
+    return compact(from_iso(last[0].at)) if last and last[0].outcome == "skipped" else folder.name
