@@ -1,7 +1,7 @@
 """The entry point of `weaver` and `python -m weaver`: errors to exit codes, and short ways past the command line's library.
 
-Place in the flow: calls weaver.cli. Invariant: a WeaverError becomes one line on stderr and its own exit code; `weaver status`
-and the Weaver itself import neither Typer nor Rich, so that the one answers at once and the other stays small.
+Place in the flow: calls weaver.cli. Invariant: a WeaverError becomes one line on stderr and its own exit code; `weaver status`,
+the overview and the Weaver itself do not import Typer, so that the first two answer at once and the last stays small.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from core.errors import WeaverError
-from weaver.cli.output import plain, print_message
+from weaver.cli.app import overview, run
+from weaver.cli.output import plain, print_data, print_message
 
+_OVERVIEW: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
 _STATUS_FLAGS = {"--json", "-w", "--watch"}
 INTERRUPTED = 130
 
@@ -35,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] == ["--status"]:
-        arguments[0] = "status"
+    if arguments[:1] in (["--status"], ["--version"]):
+        arguments[0] = arguments[0].removeprefix("--")
+    if arguments in _OVERVIEW:
+        print_data(overview())
+        return 0
     if arguments[:1] == ["status"] and _STATUS_FLAGS.issuperset(arguments[1:]):
         from weaver.cli.home import this_home
         from weaver.cli.status import run_status
@@ -48,8 +53,8 @@ def _run(arguments: list[str]) -> int:
         from weaver.supervisor import supervise
 
         return supervise(this_home().home)
-    from weaver.cli.app import run
-
+    if arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     return run(arguments)
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
+import typer
 
 from core.clock import SystemClock
 from core.errors import NotFound, NotRunning, RemoteRefused, Unavailable
@@ -20,6 +22,7 @@ from core.http.oracle import Oracle
 from core.keys import read_key
 from core.liveness import Liveness, living_url
 from core.paths import Paths
+from weaver.cli.home import this_home
 from weaver.cli.output import plain, print_data, print_message
 
 MOST_TOKENS = 512
@@ -46,6 +49,19 @@ class _Chunk(msgspec.Struct):
 
 
 Message = dict[str, str]
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="A checkpoint id, an alias, or <model>@<step>.")] = "champion",
+    message: Annotated[str | None, typer.Option("-m", "--message", help="Ask once and exit.")] = None,
+) -> None:
+    """Talk with a checkpoint through the oracle.
+
+    Examples:
+      weaver chat
+      weaver chat tiny@1500 -m "1010 xor 0110"
+    """
+    run_chat(this_home(), model, message)
 
 
 def run_chat(paths: Paths, model: str, text: str | None) -> None:

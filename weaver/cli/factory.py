@@ -1,7 +1,7 @@
-"""weaver up, down, restart, open, audit, version: the verbs about the factory as a whole.
+"""weaver up, down, restart, status, open, audit, version: the verbs about the factory as a whole.
 
-Place in the flow: each calls one function of weaver.lifecycle or core.accounting, or asks the web process, and says what came
-of it. Invariant: messages for people go to stderr, what a program may read (URLs, JSON, counts) to stdout.
+Place in the flow: each calls one function of weaver.lifecycle, weaver.cli.status or core.accounting, or asks the web process,
+and says what came of it. Invariant: messages for people go to stderr, what a program may read (URLs, JSON, counts) to stdout.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from core.clock import SystemClock
 from core.errors import Degraded, NotRunning, Unavailable
 from core.keys import read_key
 from core.paths import Paths
+from core.records import Record
 from weaver.cli.home import this_home
-from weaver.cli.output import plain, print_data, print_json, print_message, print_record
+from weaver.cli.output import plain, print_data, print_message, print_record
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def up() -> None:
-    """Start the factory in the background and wait until every program runs; exit 0 also when it already runs."""
+    """Start the factory in the background and wait until every program runs; exit 0 also when it already runs.
+
+    Examples:
+      weaver up
+      WEAVER_WEB_PORT=0 WEAVER_ORACLE_PORT=0 weaver up    # beside another factory: any free ports
+    """
     from weaver.lifecycle import up as start
 
     paths = this_home()
@@ -59,15 +65,40 @@ def command() -> str:
     return os.path.relpath(called)
 
 
+def status(
+    json: Json = False, watch: Annotated[bool, typer.Option("-w", "--watch", help="Show it again every 2 s.")] = False
+) -> None:
+    """Show the whole factory; exit 0 healthy, 4 degraded, 3 stopped.
+
+    Examples:
+      weaver status
+      weaver status --watch
+      weaver status --json
+    """
+    from weaver.cli.status import run_status
+
+    raise typer.Exit(run_status(this_home(), as_json=json, watch=watch))
+
+
 def down() -> None:
-    """Stop everything of this home, also when no Weaver runs; a running training saves first."""
+    """Stop everything of this home, also when no Weaver runs; a running training saves first.
+
+    Examples:
+      weaver down
+      WEAVER_HOME=/data/factory weaver down
+    """
     from weaver.lifecycle import down as stop
 
     raise typer.Exit(stop(this_home().home))
 
 
 def restart(name: Annotated[str, typer.Argument(help="A program, as `weaver status` names it.")]) -> None:
-    """Start one program anew, whatever its state, and wait until it runs."""
+    """Start one program anew, whatever its state, and wait until it runs.
+
+    Examples:
+      weaver restart oracle
+      weaver restart train_next
+    """
     from weaver.lifecycle import restart as start_anew
 
     start_anew(this_home().home, name)
@@ -80,7 +111,12 @@ class _Code(msgspec.Struct):
 
 
 def open_page() -> None:
-    """Print the link that logs a browser in; it is good once, for a minute."""
+    """Print the link that logs a browser in; it is good once, for a minute.
+
+    Examples:
+      weaver open
+      xdg-open "$(weaver open)"
+    """
     from core.http.client import Client
     from core.liveness import Liveness, living_url
 
@@ -100,7 +136,12 @@ def open_page() -> None:
 
 
 def audit(json: Json = False) -> None:
-    """Account for every dropped line and verify every checkpoint; exit 1 when anything is wrong."""
+    """Account for every dropped line and verify every checkpoint; exit 1 when anything is wrong.
+
+    Examples:
+      weaver audit
+      weaver audit --json
+    """
     from core.accounting import audit as account
 
     found = account(this_home())
@@ -116,9 +157,21 @@ def audit(json: Json = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
+class VersionReport(Record, frozen=True, tag="weaver.version/1"):
+    """`weaver version --json`."""
+
+    version: str
+    python: str
+
+
 def version(json: Json = False) -> None:
-    """Print the version."""
+    """Print the version.
+
+    Examples:
+      weaver version
+      weaver version --json
+    """
     if json:
-        print_json("weaver.version/1", version=__version__, python=platform.python_version())
+        print_record(VersionReport(version=__version__, python=platform.python_version()))
     else:
         print_data(f"weaver {__version__}")

@@ -10,16 +10,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
+import typer
 
 from core.errors import NotFound
 from core.paths import Paths
-from weaver.cli.output import paint, plain, print_data, use_colour
+from core.records import Record, encode
+from weaver.cli.home import this_home
+from weaver.cli.output import paint, plain, print_data, print_record, use_colour
 
 POLL_S = 0.25
 _BLOCK = 1 << 16
@@ -104,56 +107,97 @@ class Follower:
         return lines
 
 
-def parse(program: str, raw: bytes) -> tuple[str, dict[str, Any]]:
-    """Give (time, fields) of a log line; a line that is no JSON object keeps its text under msg and has no time."""
+class LogLine(Record, frozen=True, tag="weaver.log-line/1"):
+    """One line of a program's log, also of `weaver logs -f --json`; one that is not ours has its text under msg and no time."""
+
+    program: str
+    at: str | None = None
+    mono: float | None = None
+    boot_id: str | None = None
+    seq: int | None = None
+    level: str | None = None
+    event: str | None = None
+    msg: str = ""
+    job: str | None = None
+    checkpoint: str | None = None
+
+
+class LogReport(Record, frozen=True, tag="weaver.logs/1"):
+    """`weaver logs --json`: the last lines, oldest first."""
+
+    lines: list[LogLine]
+
+
+def parse(program: str, raw: bytes) -> LogLine:
+    """Read a log line; one that is no record of ours keeps its text."""
     try:
         fields = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        fields = {"at": None, "level": None, "program": program, "msg": raw.decode("utf-8", "replace")}
-    return str(fields.get("at") or ""), fields
+        ours = {key: fields[key] for key in LogLine.__struct_fields__ if key in fields}
+        return msgspec.convert({"program": program, **ours}, LogLine)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
+        return LogLine(program=program, msg=raw.decode("utf-8", "replace"))
 
 
-def merge(lines: Iterable[tuple[str, bytes]]) -> Iterator[tuple[dict[str, Any], bytes]]:
+def merge(lines: Iterable[tuple[str, bytes]]) -> list[LogLine]:
     """Order lines of several programs by time; lines without a time stay behind the one they followed."""
-    keyed: list[tuple[str, dict[str, Any], bytes]] = []
+    keyed: list[tuple[str, LogLine]] = []
     last: dict[str, str] = {}
     for program, raw in lines:
-        at, fields = parse(program, raw)
-        last[program] = at = at or last.get(program, "")
-        keyed.append((at, fields, raw))
+        line = parse(program, raw)
+        last[program] = line.at or last.get(program, "")
+        keyed.append((last[program], line))
     keyed.sort(key=lambda item: item[0])
-    return ((fields, raw) for _, fields, raw in keyed)
+    return [line for _, line in keyed]
 
 
-def show(fields: dict[str, Any], raw: bytes, as_json: bool, colours: bool) -> None:
-    """Print one log line."""
-    if as_json:
-        print_data(msgspec.json.encode(fields).decode())
-        return
-    about = " ".join(f"{key}={fields[key]}" for key in ("job", "checkpoint") if fields.get(key))
-    level = str(fields.get("level") or "")
-    head = f"{plain(str(fields.get('at') or '-'))} {plain(str(fields.get('program'))):<17} "
-    text = plain(str(fields.get("msg", "")), keep_newlines=True) + (f"  [{plain(about)}]" if about else "")
+def show(line: LogLine, colours: bool) -> None:
+    """Print one log line for people."""
+    about = " ".join(f"{key}={value}" for key, value in (("job", line.job), ("checkpoint", line.checkpoint)) if value)
+    level = plain(line.level or "")
+    head = f"{plain(line.at or '-')} {plain(line.program):<17} "
+    text = plain(line.msg, keep_newlines=True) + (f"  [{plain(about)}]" if about else "")
     print_data(paint(head, "dim", colours) + paint(f"{level:<7} ", _LEVELS.get(level), colours) + text)
 
 
 def show_logs(paths: Paths, name: str | None, count: int, follow: bool, as_json: bool, out: bool) -> None:
-    """Print the last lines of one program or of all, then, if asked, each new one as it is written."""
+    """Print the last lines of one program or of all, then, if asked, each new one as it is written.
+
+    As JSON they are one document; when following, one document a line.
+    """
     files = log_files(paths, name, out)
-    colours = use_colour(sys.stdout)
     followers = {program: Follower(path) for program, path in files.items()}
     for follower in followers.values():
         follower.skip_to_end()
-    tail = [(program, raw) for program, path in files.items() for raw in last_lines(path, count)]
-    for fields, raw in list(merge(tail))[-count:] if count else []:
-        show(fields, raw, as_json, colours)
-    while follow:
+    tail = merge((program, raw) for program, path in files.items() for raw in last_lines(path, count))
+    tail = tail[-count:] if count else []
+    if as_json and not follow:
+        print_record(LogReport(lines=tail))
+        return
+    colours = use_colour(sys.stdout)
+    while True:
+        for line in tail:
+            print_data(encode(line).decode()) if as_json else show(line, colours)
+        if not follow:
+            return
         time.sleep(POLL_S)
         if name is None:
             for program, path in log_files(paths, None, out).items():
                 followers.setdefault(program, Follower(path))
-        new = [(program, raw) for program, follower in followers.items() for raw in follower.new_lines()]
-        for fields, raw in merge(new):
-            show(fields, raw, as_json, colours)
+        tail = merge((program, raw) for program, follower in followers.items() for raw in follower.new_lines())
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A program; without it, all of them.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 50,
+    out: Annotated[bool, typer.Option("--out", help="What the program printed, instead of its log.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; with --follow one document a line.")] = False,
+) -> None:
+    """Show the logs of one program or of all, merged by time.
+
+    Examples:
+      weaver logs train_next
+      weaver logs -f
+      weaver logs oracle --out -n 200
+    """
+    show_logs(this_home(), name, lines, follow, json, out)

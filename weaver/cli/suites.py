@@ -11,10 +11,18 @@ from typing import Annotated
 import typer
 
 from core.clock import SystemClock, iso
+from core.records import Record
 from weaver.cli.home import this_home
-from weaver.cli.output import print_data, print_json, print_message
+from weaver.cli.output import print_data, print_message, print_record
 
 app = typer.Typer(no_args_is_help=True, help="Frozen examination suites.")
+
+
+class SuitesBuilt(Record, frozen=True, tag="weaver.suites-build/1"):
+    """`weaver suites build --json`: the file names of the suites frozen now, and of all that are there."""
+
+    written: list[str]
+    suites: list[str]
 
 
 @app.callback()
@@ -24,14 +32,19 @@ def suites() -> None:
 
 @app.command("build")
 def build(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Build the missing suites of all skills; refuses to change one that is frozen."""
+    """Build the missing suites of all skills; refuses to change one that is frozen.
+
+    Examples:
+      weaver suites build
+      weaver suites build --json
+    """
     from core.evals.suite import load_suites, publish_all_suites
 
     folder = this_home().suites
     written = publish_all_suites(folder, iso(SystemClock().now()))
     there = sorted(suite.file_name for suite in load_suites(folder).values())
     if json:
-        print_json("weaver.suites-build/1", written=written, suites=there)
+        print_record(SuitesBuilt(written=written, suites=there))
         return
     for name in written:
         print_data(f"frozen {name}")

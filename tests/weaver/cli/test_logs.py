@@ -41,7 +41,7 @@ def test_one_program_s_log_and_its_json_are_what_the_program_wrote(paths: Paths)
     done = weaver(paths.home, "logs", "web")
     assert "warning looks odd  [job=20261120-x]" in done.stdout
     assert "other" not in done.stdout
-    found = json.loads(weaver(paths.home, "logs", "web", "--json").stdout)
+    found = json.loads(weaver(paths.home, "logs", "web", "--json").stdout)["lines"][0]
     assert (found["msg"], found["event"], found["level"]) == ("looks odd", "odd", "warning")
 
 
@@ -54,7 +54,7 @@ def test_what_a_program_printed_is_shown_by_out(paths: Paths) -> None:
 def test_last_lines_are_found_across_blocks_of_the_file(paths: Paths) -> None:
     write(paths, "web", *((f"{number:06d}", "x" * 300) for number in range(2000)))
     done = weaver(paths.home, "logs", "web", "-n", "1500", "--json")
-    assert [json.loads(line)["at"] for line in done.stdout.splitlines()] == [f"{number:06d}" for number in range(500, 2000)]
+    assert [line["at"] for line in json.loads(done.stdout)["lines"]] == [f"{number:06d}" for number in range(500, 2000)]
 
 
 @pytest.fixture
