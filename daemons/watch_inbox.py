@@ -1,9 +1,9 @@
 """queue/inbox -> queue/{high,normal,low,rejected}: take every drop, validate every line, give each a verdict.
 
 Place in the flow: first after the person or the generator; train_next takes what is queued here. Files written: queue/.building
-(private) and the published job folders. Invariants: nothing that was dropped is lost, or opened before it is final; one large
-drop holds up no small one for more than a slice; killed at any instant the next tick goes on where the last second stopped. The
-harness lets no second process of this daemon into a home.
+(private), the published job folders and, a view, status/data_lineage.json. Invariants: nothing that was dropped is lost, or
+opened before it is final; one large drop holds up no small one for more than a slice; killed at any instant the next tick goes
+on where the last second stopped. The harness lets no second process of this daemon into a home.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from core.jobs.arrivals import Arrivals
 from core.jobs.building import Building, Place, open_drop
 from core.jobs.drop import printable, take
 from core.jobs.job import Job
+from core.jobs.lineage import LineageTally
 from core.jobs.spool import Spool
 from core.jobs.verdict import Contents, publish
 from core.names import is_identifier
@@ -29,6 +30,7 @@ from daemons.harness.context import Context, Report
 SLICE_S = 2.0  # a drop that arrives in one tick is seen in the next and taken in the one after that, well within 10 s
 TAKING_S = 1.0
 LEAST_S = 0.5
+TALLYING_S = 0.5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,6 +64,7 @@ class WatchInbox:
         self._contents: Contents | None = None
         self._latest: datetime | None = None
         self._said: dict[str, str] = {}
+        self._lineage: LineageTally | None = None
 
     def tick(self, ctx: Context) -> Report:
         """Take what is final, then validate for a slice of time."""
@@ -71,6 +74,7 @@ class WatchInbox:
             return self._pause(ctx, f"{free / 2**30:.1f} GiB are free, disk.floor_gb is {disk.floor_gb:g}")
         done = _Done()
         try:
+            done.unread += not self._keep_lineage(ctx)
             self._take(ctx, done)
             self._validate(ctx, done)
         except OSError as error:
@@ -83,6 +87,12 @@ class WatchInbox:
     def _pause(self, ctx: Context, why: str) -> Report:
         self._say(ctx, "disk", f"intake pauses: {why}; it goes on by itself when there is space again")
         return Report(note=f"paused: {why}; free some space", next_s=ctx.config.weaver.intake.scan_s)
+
+    def _keep_lineage(self, ctx: Context) -> bool:
+        """Keep status/data_lineage.json true, reading new jobs for TALLYING_S at most; False when some are left."""
+        self._lineage = self._lineage or LineageTally(ctx.paths)
+        end = ctx.clock.mono() + TALLYING_S
+        return self._lineage.keep_view(lambda: ctx.clock.mono() >= end)
 
     # -- taking ----------------------------------------------------------------------------------------------------
 
