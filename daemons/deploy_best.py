@@ -1,10 +1,12 @@
 """status/ranking.json -> models/<model>/deployments.jsonl: serve the best checkpoint and keep proving that it is served.
 
 Place in the flow: takes the eligible ones ahead of what is served, in order; the first that core.checkpoints.promotion promotes
-is verified, loaded, proved, given the alias, and proved again through the alias. Writes deployments.jsonl (the truth) and
-status/deployment.json (the view, back within one tick when deleted). Invariants: a deployment is recorded only after the oracle
-has proved what it serves; a failed proof gives the alias back to the previous checkpoint (to the base, if there was none), with
-a record and an event; deployments.jsonl decides what should be served, so a kill at any point ends in one of the two states.
+is verified, loaded, proved, given the alias, and proved again through the alias. People's orders (deploy CHECKPOINT, rollback)
+go first, with the same proofs; what they chose holds until a checkpoint made since is better. Writes deployments.jsonl (the
+truth) and status/deployment.json (the view, back within one tick when deleted). Invariants: a deployment is recorded only after
+the oracle has proved what it serves; a failed proof gives the alias back to the previous checkpoint (to the base, if there was
+none), with a record and an event; deployments.jsonl decides what should be served, so a kill at any point ends in one of the
+two states, and an order is obeyed once: the record that it led to has its id.
 
 It proves again after every restart of the oracle, when the oracle's alias file says something else, and every
 evals.proof_every_s. A refused candidate is recorded once for each opponent and verdict, a failing one MOST_FAILURES times.
@@ -15,37 +17,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from core.checkpoints.champion import read_champion
 from core.checkpoints.deployment import Deployment
 from core.checkpoints.fingerprint import Mismatch, Proved
 from core.checkpoints.ledger import Ledger
+from core.checkpoints.places import Ranked, read_places
 from core.checkpoints.promotion import Decision, Promotion, decide
-from core.checkpoints.ranking import Ranked, Ranking, current_scores
-from core.checkpoints.served import (
-    CHAMPION,
-    Serving,
-    append_deployment,
-    changes,
-    ever_served,
-    read_deployments,
-    read_serving,
-    served,
-    write_serving,
-)
+from core.checkpoints.ranking import current_scores
+from core.checkpoints.served import CHAMPION, Serving, append_deployment, changes, ever_served, read_serving, write_serving
+from core.checkpoints.standing import DEPLOYER, Standing
 from core.checkpoints.switching import Switch
 from core.clock import compact, from_iso, iso
-from core.errors import InvalidData, ManifestMismatch
+from core.errors import InvalidData, RemoteRefused, Unavailable, WeaverError
 from core.evals.ask import connect
 from core.evals.score import Score
 from core.evals.shelf import ScoreShelf
 from core.http.oracle import Oracle
-from core.names import checkpoint_step
+from core.orders import Order, answer, pending
 from core.paths import Paths
 from core.process import ProcessRef
-from core.records import read_if_there
 from core.skills.registry import enabled
 from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
@@ -53,36 +45,31 @@ from daemons.harness.context import Context, Report
 Verdict = Literal["deployed", "rolled_back", "refused", "failed"]
 
 CANDIDATES = 3
-MOST_FAILURES = 3
-RETRY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What one tick works with. current is what should be served, previous what to go back to."""
+    """What one tick works with. order_id: of the order that is being obeyed."""
 
     ctx: Context
-    model: str
-    ledger: Ledger
-    deployments: Sequence[Deployment]
-    current: str | None
-    previous: str | None
+    at: Standing
+    order_id: str | None = None
 
-    def weights_id(self, checkpoint: str) -> str:
-        """Give the weights_id that a checkpoint was deployed with, else the one of its manifest."""
-        mine = [one for one in self.deployments if (one.verdict, one.checkpoint) == ("deployed", checkpoint)]
-        known = [one.weights_id for one in mine if one.weights_id is not None]
-        return known[-1] if known else self.ledger.weights_id(self.model, checkpoint)
+    @property
+    def model(self) -> str:
+        """Give the model."""
+        return self.at.model
 
-    def base(self) -> str | None:
-        """Give the base of the model."""
-        return next((name for name in self.ledger.names(self.model) if checkpoint_step(name) == 0), None)
+    @property
+    def current(self) -> str | None:
+        """Give what should be served."""
+        return self.at.current
 
 
 class DeployBest:
     """Keeps the best checkpoint served, and proved."""
 
-    name = "deploy_best"
+    name = DEPLOYER
     every = "5s"
     patience_s = 300.0
     wakes_on = ("status/ranking.json", "status/deployment.json", "models/*/champion.json")
@@ -98,11 +85,12 @@ class DeployBest:
         self._view: Serving | None = None  # so that a deleted view comes back with its time of proof
 
     def tick(self, ctx: Context) -> Report:
-        """Prove what is served if that is due, then deploy at most one better checkpoint."""
+        """Obey a person, else prove what is served if that is due and deploy at most one better checkpoint."""
         model = ctx.config.weaver.model
         ledger = self._ledger = self._ledger or Ledger(ctx.paths)
-        deployments = read_deployments(ctx.paths.model(model))
-        scene = _Scene(ctx, model, ledger, deployments, *served(deployments))
+        scene = _Scene(ctx, Standing.of(ctx.paths, ledger, model))
+        for order in pending(ctx.paths, self.name)[:1]:
+            return self._obey(scene, order)
         if scene.current is not None and not self._is_proved(scene):
             gone_back = self._prove(scene, scene.current)
             if gone_back is not None:
@@ -113,7 +101,7 @@ class DeployBest:
 
     def _is_proved(self, scene: _Scene) -> bool:
         """Say whether the last proof still holds; if so, the view is on the disk afterwards."""
-        ctx, change = scene.ctx, list(changes(scene.deployments))[-1][1]
+        ctx, change = scene.ctx, list(changes(scene.at.deployments))[-1][1]
         on_disk = read_serving(ctx.paths)
         view = self._view if self._view is not None and self._view.deployment == change.id else on_disk
         if view is None or view.deployment != change.id:
@@ -123,58 +111,104 @@ class DeployBest:
         self._view = view
         oracle, age_s = _oracle_process(ctx.paths), (ctx.clock.now() - from_iso(view.verified_at)).total_seconds()
         is_same_oracle = oracle is None or oracle == view.oracle
-        return is_same_oracle and 0 <= age_s < ctx.config.evals.proof_every_s and _alias(scene) == scene.current
+        return is_same_oracle and 0 <= age_s < ctx.config.evals.proof_every_s and scene.at.alias() == scene.current
 
     def _prove(self, scene: _Scene, current: str) -> Report | None:
         """Prove what is served, putting a lost alias right first; give a report if it had to go back."""
         with self._switch(scene) as switch:
-            weights_id = scene.weights_id(current)
-            if _alias(scene) == current:
+            weights_id = scene.at.weights_id(current)
+            if scene.at.alias() == current:
                 found = switch.prove(current, weights_id)
             else:
                 scene.ctx.log.warning("the alias is not at %s, where it belongs: it is put back", current)
                 found = switch.flip(current, weights_id)
             if isinstance(found, Mismatch):
                 return self._go_back(scene, switch, current, found)
-        self._show(scene, current, list(changes(scene.deployments))[-1][1])
+        self._show(scene, current, list(changes(scene.at.deployments))[-1][1])
         return None
 
     def _go_back(self, scene: _Scene, switch: Switch, bad: str, why: Mismatch) -> Report:
+        """Serve what was served before a checkpoint that failed its proof, and say so. Raises InvalidData."""
+        record = self._back(scene, switch, bad, why)
+        return Report(did=1, note=f"rolled back from {bad} to {record.previous}: {why.reason}")
+
+    def _back(self, scene: _Scene, switch: Switch, bad: str, why: Mismatch) -> Deployment:
         """Serve what was served before a checkpoint that failed its proof. Raises InvalidData when nothing is left."""
-        target = next((name for name in (scene.current, scene.previous, scene.base()) if name not in (None, bad)), None)
+        target = next((name for name in (scene.current, scene.at.previous, scene.at.base()) if name not in (None, bad)), None)
         if target is None:
             detail = f"it fails its proof and nothing else can be served: {why.reason}"
             raise InvalidData(where=f"{scene.model}/{bad}", detail=detail)
-        found = switch.flip(target, scene.weights_id(target))
+        found = switch.flip(target, scene.at.weights_id(target))
         ending = found.reason if isinstance(found, Proved) else f"which is not proved either: {found.reason}"
-        record = self._record(scene, bad, "rolled_back", f"{why.reason}; back to {target}, {ending}", found, previous=target)
+        reason = f"{why.reason}; back to {target}, {ending}"
+        record = self._record(scene, bad, "rolled_back", reason, found, previous=target)
         if isinstance(found, Proved):
             self._show(scene, target, record)
-        return Report(did=1, note=f"rolled back from {bad} to {target}: {why.reason}")
+        return record
 
     def _show(self, scene: _Scene, checkpoint: str, change: Deployment) -> None:
         now = iso(scene.ctx.clock.now())
         self._view = Serving(
             deployment=change.id, model=scene.model, checkpoint=f"{scene.model}/{checkpoint}",
-            weights_id=scene.weights_id(checkpoint), host=scene.ctx.host, alias=CHAMPION, deployed_at=change.at,
+            weights_id=scene.at.weights_id(checkpoint), host=scene.ctx.host, alias=CHAMPION, deployed_at=change.at,
             verified_at=now, oracle=_oracle_process(scene.ctx.paths),
         )  # fmt: skip
         write_serving(scene.ctx.paths, self._view)
+
+    # -- what people choose ------------------------------------------------------------------------------------------
+
+    def _obey(self, scene: _Scene, order: Order) -> Report:
+        """Do what a person ordered with the same proofs, and answer; killed in between, the record made is the answer."""
+        record = next((one for one in scene.at.deployments if one.id == order.id), None)
+        try:
+            record = record or self._choose(replace(scene, order_id=order.id), order, scene.at.target(order.verb, order.args))
+        except (Unavailable, RemoteRefused):
+            raise  # the order waits for the oracle, or for the right key
+        except WeaverError as error:
+            ok, message = False, str(error)
+        else:
+            ok = record.by == order.by and record.verdict in ("deployed", "rolled_back")
+            now = record.checkpoint if record.verdict == "deployed" else record.previous
+            message = f"{scene.model}/{now} is served" + (f": {record.reason}" if ok else f" as before: {record.reason}")
+        scene.ctx.log.info("order %s %s by %s: %s", order.verb, order.args, order.by, message)
+        answer(scene.ctx.paths, self.name, order, ok, message)
+        return Report(did=1, note=message, again=True)
+
+    def _choose(self, scene: _Scene, order: Order, target: str) -> Deployment:
+        """Stage, flip, prove and record what a person chose; what cannot be proved leaves things as they were."""
+        why = f"by hand: {order.args.get('reason') or 'no reason given'}"
+        with self._switch(scene) as switch:
+            staged = switch.stage(target)
+            scene.ctx.beat(f"staged {target}")
+            if isinstance(staged, Mismatch):
+                return self._record(scene, target, "failed", f"{why}; {staged.reason}", staged, None, scene.current, order.by)
+            found = switch.flip(target, scene.at.weights_id(target))
+            if isinstance(found, Mismatch):
+                return self._back(scene, switch, target, found)
+        reason = f"{why}; {found.reason}"
+        if order.verb == "rollback" and scene.current is not None:
+            record = self._record(scene, scene.current, "rolled_back", reason, found, None, target, order.by)
+        else:
+            record = self._record(scene, target, "deployed", reason, found, None, scene.current, order.by)
+        self._show(scene, target, record)
+        return record
 
     # -- what should be served ---------------------------------------------------------------------------------------
 
     def _promote(self, scene: _Scene) -> Report:
         """Test the candidates in order and deploy the first that is promoted."""
         serving = f"serving {scene.current or 'nothing yet'}"
-        places = _places(scene.ctx.paths, scene.model)
+        places = read_places(scene.ctx.paths, scene.model)
         if places is None:
             return Report(note=f"{serving}; waits for the ranking")
-        scores, opponent = self._scores(scene), scene.current or scene.base()
+        scores, opponent = self._scores(scene), scene.current or scene.at.base()
         if opponent is None or not any(score.checkpoint == opponent for score in scores):
             return Report(note=f"{serving}; waits for {opponent or 'the base'} to be examined")
         note = "nothing is ranked ahead of it" if scene.current else "nothing may be deployed yet"
-        for place in _ahead(places, scene.current):
-            if _has_failed(scene, place.checkpoint):
+        if scene.at.chosen_at() is not None:
+            note = "chosen by hand: only a checkpoint made since then and better takes its place"
+        for place in _ahead(places, scene):
+            if scene.at.has_failed(place.checkpoint, scene.ctx.clock.now()):
                 continue
             decision = self._decide(scene, scores, place.checkpoint, opponent)
             if decision.verdict is Promotion.PROMOTE:
@@ -187,7 +221,7 @@ class DeployBest:
     def _scores(self, scene: _Scene) -> list[Score]:
         if self._shelf is None or self._shelf[0] != scene.model:
             self._shelf = scene.model, ScoreShelf(scene.ctx.paths.model(scene.model))
-        found = self._shelf[1].read(scene.ledger.names(scene.model))
+        found = self._shelf[1].read(scene.at.ledger.names(scene.model))
         if found is not self._found or self._config is not scene.ctx.config:
             skills = enabled(scene.ctx.config.skills)
             self._found, self._config = found, scene.ctx.config
@@ -195,19 +229,19 @@ class DeployBest:
         return self._current
 
     def _decide(self, scene: _Scene, scores: Sequence[Score], candidate: str, opponent: str) -> Decision:
-        best = set(ever_served(scene.deployments))
+        best = set(ever_served(scene.at.deployments))
         return decide(
             [score for score in scores if score.checkpoint == candidate],
             [score for score in scores if score.checkpoint == opponent],
             [score for score in scores if score.checkpoint in best],
             scene.ctx.config.evals,
-            scene.ledger.get(scene.model, candidate).train_loss,
+            scene.at.ledger.get(scene.model, candidate).train_loss,
         )
 
     def _refuse(self, scene: _Scene, checkpoint: str, decision: Decision) -> None:
         """Record a refusal, once for each opponent and verdict."""
         kind, against = f"{decision.verdict}: ", ("refused", checkpoint, scene.current)
-        past = [one.reason for one in scene.deployments if (one.verdict, one.checkpoint, one.previous) == against]
+        past = [one.reason for one in scene.at.deployments if (one.verdict, one.checkpoint, one.previous) == against]
         if not any(reason.startswith(kind) for reason in past):
             self._record(scene, checkpoint, "refused", kind + decision.reason, None, decision, scene.current)
 
@@ -219,7 +253,7 @@ class DeployBest:
             if isinstance(staged, Mismatch):
                 self._record(scene, checkpoint, "failed", staged.reason, staged, decision, scene.current)
                 return Report(did=1, note=f"{checkpoint} could not be deployed: {staged.reason}")
-            found = switch.flip(checkpoint, scene.weights_id(checkpoint))
+            found = switch.flip(checkpoint, scene.at.weights_id(checkpoint))
             if isinstance(found, Mismatch):
                 return self._go_back(scene, switch, checkpoint, found)
         reason = f"{decision.reason}; {found.reason}"
@@ -228,14 +262,15 @@ class DeployBest:
 
     def _record(
         self, scene: _Scene, checkpoint: str, verdict: Verdict, reason: str, found: Proved | Mismatch | None,
-        decision: Decision | None = None, previous: str | None = None,
+        decision: Decision | None = None, previous: str | None = None, by: str = DEPLOYER,
     ) -> Deployment:  # fmt: skip
         ctx, now = scene.ctx, scene.ctx.clock.now()
         record = Deployment(
-            id=f"{compact(now)}-{os.urandom(4).hex()}", at=iso(now), model=scene.model, checkpoint=checkpoint,
-            weights_id=_weights_id(scene, checkpoint), previous=previous, host=ctx.host, alias=CHAMPION, verdict=verdict,
-            reason=reason, test=decision.test if decision else None, by_suite=decision.by_suite if decision else [],
-            guards=decision.guards if decision else [], proof=found.proof if isinstance(found, Proved) else None, by=self.name,
+            id=scene.order_id or f"{compact(now)}-{os.urandom(4).hex()}", at=iso(now), model=scene.model,
+            checkpoint=checkpoint, weights_id=scene.at.weights_id_if_known(checkpoint), previous=previous, host=ctx.host,
+            alias=CHAMPION, verdict=verdict, reason=reason, test=decision.test if decision else None,
+            by_suite=decision.by_suite if decision else [], guards=decision.guards if decision else [],
+            proof=found.proof if isinstance(found, Proved) else None, by=by,
         )  # fmt: skip
         append_deployment(ctx.paths.model(scene.model), record)
         ctx.event(verdict, checkpoint=f"{scene.model}/{checkpoint}", previous=previous, reason=reason)
@@ -257,39 +292,8 @@ def _oracle_process(paths: Paths) -> ProcessRef | None:
     return None if beat is None else ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
 
 
-def _alias(scene: _Scene) -> str | None:
-    """Give the checkpoint that the oracle's alias file names."""
-    try:
-        champion = read_champion(scene.ctx.paths, scene.model)
-    except InvalidData:
-        return None
-    return champion.checkpoint if champion is not None else None
-
-
-def _places(paths: Paths, model: str) -> list[Ranked] | None:
-    try:
-        ranking = read_if_there(Ranking, paths.status / "ranking.json")
-    except InvalidData:
-        return None  # a view: rank_checkpoints writes it again
-    return ranking.models.get(model) if ranking is not None else None
-
-
-def _ahead(places: Sequence[Ranked], current: str | None) -> list[Ranked]:
-    """Give the first eligible places before the one that is served."""
-    served_at = next((place.place for place in places if place.checkpoint == current), len(places) + 1)
-    return [place for place in places if place.eligible and place.place < served_at][:CANDIDATES]
-
-
-def _has_failed(scene: _Scene, checkpoint: str) -> bool:
-    """Say whether a candidate failed too often, or just now, to be tried again."""
-    failed = [one.at for one in scene.deployments if (one.verdict, one.checkpoint) == ("failed", checkpoint)]
-    if not failed:
-        return False
-    return len(failed) >= MOST_FAILURES or (scene.ctx.clock.now() - from_iso(failed[-1])).total_seconds() < RETRY_S
-
-
-def _weights_id(scene: _Scene, checkpoint: str) -> str | None:
-    try:
-        return scene.weights_id(checkpoint)
-    except ManifestMismatch:
-        return None  # it is being recorded because its manifest is gone
+def _ahead(places: Sequence[Ranked], scene: _Scene) -> list[Ranked]:
+    """Give the first eligible places before the one that is served, those held back by a person's choice left out."""
+    served_at = next((place.place for place in places if place.checkpoint == scene.current), len(places) + 1)
+    ahead = [place for place in places if place.eligible and place.place < served_at]
+    return [place for place in ahead if not scene.at.is_held_back(place.checkpoint)][:CANDIDATES]

@@ -1,12 +1,14 @@
 """The places of the checkpoints: the record of the ranking, apart from what computes it.
 
-Place in the flow: rank_checkpoints writes status/ranking.json, deploy_best, pruning, status and web read it. Reads and writes
-no file. Invariant: light to import (no skill, no score): `weaver status` answers in a fifth of a second.
+Place in the flow: rank_checkpoints writes status/ranking.json, deploy_best, pruning, status and web read it. Invariant: light
+to import (no skill, no score): `weaver status` answers in a fifth of a second.
 """
 
 from __future__ import annotations
 
-from core.records import Part, Record
+from core.errors import InvalidData
+from core.paths import Paths
+from core.records import Part, Record, read_if_there
 
 
 class Ranked(Part, frozen=True):
@@ -31,3 +33,12 @@ class Ranking(Record, frozen=True, tag="weaver.ranking/1"):
     """status/ranking.json."""
 
     models: dict[str, list[Ranked]]
+
+
+def read_places(paths: Paths, model: str) -> list[Ranked] | None:
+    """Give the places of a model; None while there is no whole ranking of it (a view: rank_checkpoints writes it again)."""
+    try:
+        ranking = read_if_there(Ranking, paths.status / "ranking.json")
+    except InvalidData:
+        return None
+    return ranking.models.get(model) if ranking is not None else None

@@ -66,7 +66,7 @@ def rank(
     """Order the checkpoints.
 
     wanted: names of the suites wanted now. records: the checkpoints of the surviving history whose weights are there; others
-    are not ranked. taken_back: those whose deployment failed its proof. Accuracy decides, then composite, then step.
+    are not ranked. taken_back: those that were deployed and rolled back. Accuracy decides, then composite, then step.
     """
     entries = _entries(scores, wanted, records)
     measured = all(entry.golden_loss is not None for entry in entries)
@@ -141,5 +141,5 @@ def _barred(entry: Entry, wanted: Sequence[str], taken_back: Collection[str]) ->
     if missing:
         reasons.append(f"not asked {', '.join(missing)}: counted as wrong")
     if entry.checkpoint in taken_back:
-        reasons.append("its deployment failed the proof and was rolled back")
+        reasons.append("it was deployed and rolled back: it is not deployed again by itself")
     return reasons

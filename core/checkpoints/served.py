@@ -84,7 +84,7 @@ def served(deployments: Iterable[Deployment]) -> tuple[str | None, str | None]:
 
 
 def ever_served(deployments: Iterable[Deployment]) -> list[str]:
-    """Give the checkpoints that were deployed and never taken back by a failed proof, oldest first, each once."""
+    """Give the checkpoints that were deployed and not taken back, oldest first, each once."""
     deployments = list(deployments)
     taken_back = rolled_back(deployments)
     names = dict.fromkeys(item.checkpoint for item in deployments if item.verdict == "deployed")
@@ -92,5 +92,9 @@ def ever_served(deployments: Iterable[Deployment]) -> list[str]:
 
 
 def rolled_back(deployments: Iterable[Deployment]) -> set[str]:
-    """Give the checkpoints that were taken back: they are not chosen again."""
-    return {item.checkpoint for item in deployments if item.verdict == "rolled_back"}
+    """Give the checkpoints that were taken back, by a failed proof or by hand, and not deployed by hand since.
+
+    They are not chosen again automatically.
+    """
+    last = {item.checkpoint: item.verdict for item in deployments if item.verdict in ("deployed", "rolled_back")}
+    return {checkpoint for checkpoint, verdict in last.items() if verdict == "rolled_back"}

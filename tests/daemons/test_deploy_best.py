@@ -10,12 +10,13 @@ import pytest
 from core.checkpoints.champion import read_champion
 from core.checkpoints.deployment import Deployment
 from core.checkpoints.served import Serving, read_deployments, read_serving, served, serving_path
+from core.checkpoints.standing import MOST_FAILURES, RETRY_S
 from core.clock import boot_id, iso
 from core.config import EvalsConfig
 from core.errors import InvalidData, Unavailable
 from core.records import strict_json
 from core.status import Heartbeat, write_heartbeat
-from daemons.deploy_best import MOST_FAILURES, RETRY_S, DeployBest
+from daemons.deploy_best import DeployBest
 from daemons.harness.context import Report
 from daemons.rank_checkpoints import RankCheckpoints
 from tests.core.checkpoints.checkpoint_builder import logprob_of, make_checkpoint
@@ -37,9 +38,9 @@ class Deploying:
         self.beat_oracle(ticks=1)
         self.grow(0, binary=SIZE["binary-1"], syllables=SIZE["syllables-1"])
 
-    def grow(self, step: int, **wrong: int) -> str:
-        """Add a checkpoint with so many wrong answers on the first level of each named skill."""
-        self.names.append(make_checkpoint(self.home.paths, step, self.names[-1] if self.names else None))
+    def grow(self, step: int, minute: int = 0, **wrong: int) -> str:
+        """Add a checkpoint with so many wrong answers on the first level of each named skill, made at 21:<minute>."""
+        self.names.append(make_checkpoint(self.home.paths, step, self.names[-1] if self.names else None, minute=minute))
         self.home.put_head(self.names[-1])
         for skill, number in wrong.items():
             self.score(self.names[-1], f"{skill}-1", number)

@@ -33,7 +33,9 @@ def make_fingerprint(name: str) -> Fingerprint:
     return Fingerprint(checkpoint=name, dtype="float32", prompts=prompted)
 
 
-def make_checkpoint(paths: Paths, step: int, parent: str | None, model: str = "tiny", suffix: str = "") -> str:
+def make_checkpoint(
+    paths: Paths, step: int, parent: str | None, model: str = "tiny", suffix: str = "", minute: int = 0
+) -> str:
     """Write one checkpoint folder with weights of its own, its manifest and its ledger copy; give its name."""
     name = f"checkpoint-{step}-20261120-2130{suffix}"
     folder = paths.model(model).checkpoint(name)
@@ -41,7 +43,7 @@ def make_checkpoint(paths: Paths, step: int, parent: str | None, model: str = "t
     (folder / "model.safetensors").write_bytes(f"weights of {name}".encode())
     (folder / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
     (folder / "fingerprint.json").write_bytes(encode_pretty(make_fingerprint(name)))
-    record = encode_pretty(make_record(model, name, step, parent))
+    record = encode_pretty(make_record(model, name, step, parent, minute))
     (folder / SIDECAR).write_bytes(record)
     write_manifest(folder)
     copy = paths.model(model).ledger(name)
