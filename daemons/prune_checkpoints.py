@@ -12,29 +12,33 @@ rows, so the account of every line stays whole. Dropped files of people are neve
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.ranking import Ranking
-from core.checkpoints.retention import Holdings, removable
-from core.checkpoints.served import read_deployments, served
+from core.checkpoints.removal import (
+    LEFT_OVER_S,
+    holdings,
+    left_over,
+    must_stay,
+    remove_state,
+    remove_weights,
+    sweep,
+)
+from core.checkpoints.retention import removable
 from core.errors import InvalidData
-from core.files import OPS, remove_left_over, remove_tree
+from core.files import OPS, remove_left_over
 from core.jobs.job import Job
 from core.jobs.spool import Spool
 from core.names import is_identifier
-from core.paths import ModelPaths, Paths
-from core.process import ProcessRef, is_alive
+from core.paths import Paths
 from core.records import read_if_there
-from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
 
 REMOVALS_PER_TICK = 20
 CANDIDATES_KEPT = 3
 GENERATED_DATA_KEPT = 200
-LEFT_OVER_S = 600.0
 SWEEP_S = 3600.0
 
 
@@ -65,7 +69,7 @@ class PruneCheckpoints:
                     ctx.beat(f"removed {what}")
             except InvalidData as error:
                 notes.append(f"nothing of {model} is removed: {error}")
-            _sweep(ctx, ledger, model)
+            sweep(ctx.paths, model, left_over(ctx.paths, ledger, model, ctx.clock.now().timestamp()))
         removed += self._drop_generated_data(ctx.paths, REMOVALS_PER_TICK - len(removed))
         if ctx.clock.mono() - self._swept_mono >= SWEEP_S:
             self._swept_mono = ctx.clock.mono()
@@ -77,18 +81,22 @@ class PruneCheckpoints:
 
     def _prune(self, ctx: Context, ledger: Ledger, model: str, room: int) -> Iterator[str]:
         """Remove states and weights of one model. Raises InvalidData when its history or deployments cannot be read."""
-        paths, candidates = ctx.paths.model(model), _candidates(ctx.paths, model)
-        there = Holdings(ledger.links(model), ledger.names(model), _names(paths.root / "state"), ledger.chain(model))
-        kept = [*served(read_deployments(paths)), *ledger.pins(model), *(candidates or ())]
-        removal = removable(there, ctx.config.weaver.checkpoints.keep_last, kept)
+        candidates = _candidates(ctx.paths, model)
+        kept = [*must_stay(ctx.paths, ledger, model), *(candidates or ())]
+        removal = removable(holdings(ctx.paths, ledger, model), ctx.config.weaver.checkpoints.keep_last, kept)
         is_unranked = candidates is None and model == ctx.config.weaver.model
-        weights = [] if is_unranked else [name for name in removal.weights if paths.ledger(name).exists()]
-        folders = [(f"state of {name}", paths.training_state(name)) for name in removal.states]
-        folders += [(f"weights of {name}", paths.checkpoint(name)) for name in weights]
-        for what, folder in folders[: max(0, room)]:
-            remove_tree(folder, paths.trash)
-            ctx.event("removed", what=what, model=model)
-            yield f"{model}: {what}"
+        things = [("state", name) for name in removal.states]
+        things += [] if is_unranked else [("weights", name) for name in removal.weights]
+        for kind, name in things:
+            if room <= 0:
+                return
+            if kind == "state":
+                remove_state(ctx.paths, model, name)
+            elif not remove_weights(ctx.paths, model, name):
+                continue
+            room -= 1
+            ctx.event("removed", what=f"{kind} of {name}", model=model)
+            yield f"{model}: {kind} of {name}"
 
     def _drop_generated_data(self, paths: Paths, room: int) -> list[str]:
         """Remove data.jsonl of the oldest completed generated jobs beyond the newest GENERATED_DATA_KEPT."""
@@ -123,22 +131,6 @@ def _candidates(paths: Paths, model: str) -> list[str] | None:
     return [place.checkpoint for place in ranking.models[model] if place.eligible][:CANDIDATES_KEPT]
 
 
-def _sweep(ctx: Context, ledger: Ledger, model: str) -> None:
-    """Delete what is in .trash, and what a dead trainer left half made: in .staging, and states without a checkpoint."""
-    root = ctx.paths.model(model)
-    for name in _names(root.trash):
-        shutil.rmtree(root.trash / name, ignore_errors=True)
-    if _is_trainer_alive(ctx.paths):
-        return
-    for folder in _left_over(root, ledger, model):
-        try:
-            age_s = ctx.clock.now().timestamp() - folder.stat().st_mtime
-        except FileNotFoundError:
-            continue  # a trainer has just started and swept it
-        if age_s > LEFT_OVER_S:
-            remove_tree(folder, root.trash)
-
-
 def _sweep_temporaries(ctx: Context) -> None:
     """Delete the temporary files of killed writers, wherever records are published; a job's own go when its attempt ends."""
     paths, before = ctx.paths, ctx.clock.now().timestamp() - LEFT_OVER_S
@@ -146,21 +138,3 @@ def _sweep_temporaries(ctx: Context) -> None:
     trees = [paths.inbox, paths.orders, paths.status, paths.local, *models, *(model / "scores" for model in models)]
     for folder in (paths.queue, *trees, *(inner for tree in trees for inner in tree.glob("*/"))):
         remove_left_over(folder, before)
-
-
-def _left_over(root: ModelPaths, ledger: Ledger, model: str) -> Iterator[Path]:
-    yield from (root.staging / name for name in _names(root.staging))
-    known = ledger.links(model)
-    yield from (root.training_state(name) for name in _names(root.root / "state") if name not in known)
-
-
-def _is_trainer_alive(paths: Paths) -> bool:
-    beat = read_heartbeat(paths, "trainer")
-    return beat is not None and is_alive(ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id))
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -1,8 +1,9 @@
-"""What may be removed of a model's checkpoints, and in which order.
+"""What may be removed of a model's checkpoints, and in which order; what must stay, and why.
 
-Place in the flow: prune_checkpoints removes what this names. Touches no file. Invariants: head, base, served, previous,
-pinned, candidates and the newest are never named, nor is what a killed run goes on from; ledger copies and scores are never
-named at all. "Newest" is by time made and, apart from that, by the surviving history: after a reset new ones have lower steps.
+Place in the flow: prune_checkpoints removes what this names, `weaver ckpt rm` refuses what must stay. Touches no file.
+Invariants: head, base, served, previous, pinned, candidates and the newest are never named, nor is what a killed run goes on
+from; ledger copies and scores are never named at all. "Newest" is by time made and, apart from that, by the surviving history:
+after a reset new ones have lower steps.
 """
 
 from __future__ import annotations
@@ -42,17 +43,28 @@ def removable(there: Holdings, keep_last: int, kept: Iterable[str | None]) -> Re
     if not there.chain:
         return Removal([], [])
     made = sorted(there.links, key=lambda name: (there.links[name].created_at, there.links[name].step))
-    head, base = there.chain[0], {name for name, link in there.links.items() if link.step == 0}
-    ahead = descendants(there.links, head) & set(there.states) & set(there.weights)
-    going_on = {head, *sorted(ahead, key=lambda name: there.links[name].step)[-1:]}
+    needed = needed_by_training(there)
     surviving = [name for name in there.chain if name in there.weights]
-    weights = base | going_on | _newest(made, there.weights, keep_last) | set(surviving[:keep_last])
+    weights = set(needed) | _newest(made, there.weights, keep_last) | set(surviving[:keep_last])
     weights |= {name for name in kept if name is not None}
-    states = going_on | _newest(made, there.states, KEEP_STATES)
+    states = {name for name in needed if there.links[name].step or name == there.chain[0]}
+    states |= _newest(made, there.states, KEEP_STATES)
     return Removal(
         states=[name for name in made if name in there.states and name not in states],
         weights=[name for name in made if name in there.weights and name not in weights],
     )
+
+
+def needed_by_training(there: Holdings) -> dict[str, str]:
+    """Give what training cannot do without, with the reason of each; everything while the history is unknown."""
+    if not there.chain:
+        return dict.fromkeys(there.links, "the history is unknown: there is no head")
+    needed = {name: "it is the base" for name, link in there.links.items() if link.step == 0}
+    ahead = descendants(there.links, there.chain[0]) & set(there.states) & set(there.weights)
+    for name in sorted(ahead, key=lambda name: there.links[name].step)[-1:]:
+        needed[name] = "training goes on from it"
+    needed[there.chain[0]] = "it is the head: training continues from it"
+    return needed
 
 
 def descendants(links: Mapping[str, Link], head: str) -> set[str]:

@@ -11,6 +11,7 @@ from core.checkpoints.checkpoint import Pin
 from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import Ledger, verify
 from core.checkpoints.ranking import Ranked, Ranking
+from core.checkpoints.removal import LEFT_OVER_S
 from core.checkpoints.served import append_deployment
 from core.clock import boot_id
 from core.config import CheckpointsConfig, WeaverConfig
@@ -19,7 +20,7 @@ from core.process import start_ticks
 from core.records import encode_pretty
 from core.status import Heartbeat, write_heartbeat
 from daemons import prune_checkpoints
-from daemons.prune_checkpoints import LEFT_OVER_S, REMOVALS_PER_TICK, PruneCheckpoints
+from daemons.prune_checkpoints import REMOVALS_PER_TICK, PruneCheckpoints
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
 from tests.daemons.home_builder import TestHome
 

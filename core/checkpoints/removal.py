@@ -1,0 +1,118 @@
+"""Removing checkpoints: what must stay and why, the removal itself, and what dead trainers left half made.
+
+Place in the flow: prune_checkpoints, `weaver ckpt rm` and `weaver mend` all remove through here. Under models/<model>/ it
+removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging. Invariants: a removal is one rename into .trash,
+then deletion; weights go only after their ledger copy is there; records stay.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from core.checkpoints.ledger import Ledger
+from core.checkpoints.retention import Holdings, needed_by_training
+from core.checkpoints.standing import Standing
+from core.files import remove_tree
+from core.paths import Paths
+from core.process import ProcessRef, is_alive
+from core.status import read_heartbeat
+
+LEFT_OVER_S = 600.0
+
+
+def holdings(paths: Paths, ledger: Ledger, model: str) -> Holdings:
+    """Read what is there of a model. Raises InvalidData when its history is broken."""
+    states = _names(paths.model(model).root / "state")
+    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model))
+
+
+def must_stay(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:
+    """Give the checkpoints of a model that nobody may remove, with the reason of each.
+
+    Raises InvalidData when its history or its deployments cannot be read.
+    """
+    reasons = dict.fromkeys(ledger.pins(model), "it is pinned: `weaver ckpt unpin` it first")
+    at = Standing.of(paths, ledger, model)
+    served = {at.current: "it is served", at.previous: "it was served before: a rollback goes back to it"}
+    return reasons | needed_by_training(holdings(paths, ledger, model)) | {name: why for name, why in served.items() if name}
+
+
+def folders_of(paths: Paths, model: str, checkpoint: str) -> list[Path]:
+    """Give the folders that removing a checkpoint removes: its training state, then its weights."""
+    mine = paths.model(model)
+    return [folder for folder in (mine.training_state(checkpoint), mine.checkpoint(checkpoint)) if folder.is_dir()]
+
+
+def bytes_in(folders: Iterable[Path]) -> int:
+    """Give how many bytes the files in some folders hold; what vanishes meanwhile counts nothing."""
+    total = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            try:
+                total += path.lstat().st_size if not path.is_dir() else 0
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def remove_state(paths: Paths, model: str, checkpoint: str) -> None:
+    """Remove the training state of a checkpoint; nobody ever sees half of it."""
+    remove_tree(paths.model(model).training_state(checkpoint), paths.model(model).trash)
+
+
+def remove_weights(paths: Paths, model: str, checkpoint: str) -> bool:
+    """Remove the weights of a checkpoint; False, with nothing removed, while it has no ledger copy (Ledger.keep_copies)."""
+    if not paths.model(model).ledger(checkpoint).exists():
+        return False
+    remove_tree(paths.model(model).checkpoint(checkpoint), paths.model(model).trash)
+    return True
+
+
+def left_over(paths: Paths, ledger: Ledger, model: str, now_s: float) -> list[Path]:
+    """Give what dead owners left half made: in .trash, and while no trainer lives in .staging and states without a checkpoint.
+
+    now_s: Unix time in seconds; what a trainer may just have left is given after LEFT_OVER_S.
+    """
+    mine = paths.model(model)
+    found = [mine.trash / name for name in _names(mine.trash)]
+    if not _is_trainer_alive(paths):
+        found += [folder for folder in _half_made(paths, ledger, model) if _age_s(folder, now_s) > LEFT_OVER_S]
+    return found
+
+
+def sweep(paths: Paths, model: str, left: Iterable[Path]) -> None:
+    """Delete what left_over() gave."""
+    trash = paths.model(model).trash
+    for path in left:
+        if path.parent == trash:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            remove_tree(path, trash)
+
+
+def _half_made(paths: Paths, ledger: Ledger, model: str) -> Iterator[Path]:
+    mine = paths.model(model)
+    yield from (mine.staging / name for name in _names(mine.staging))
+    known = ledger.links(model)
+    yield from (mine.training_state(name) for name in _names(mine.root / "state") if name not in known)
+
+
+def _age_s(folder: Path, now_s: float) -> float:
+    try:
+        return now_s - folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0  # a trainer has just started and swept it
+
+
+def _is_trainer_alive(paths: Paths) -> bool:
+    beat = read_heartbeat(paths, "trainer")
+    return beat is not None and is_alive(ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
