@@ -18,6 +18,7 @@ from pathlib import Path
 from core.checkpoints.ledger import Ledger, verify
 from core.errors import InvalidData, NotFound
 from core.jobs.job import Job
+from core.jobs.poison import poison_of
 from core.jobs.spool import Spool
 from core.names import checkpoint_order, is_checkpoint
 from core.paths import PRIORITIES, STATES, Paths
@@ -81,7 +82,10 @@ class _Findings:
 
 @dataclass(frozen=True)
 class _Known:
-    """One job as it was when the audit looked; rest is what its accepted lines are that no checkpoint consumed."""
+    """One job as it was when the audit looked; rest is what its accepted lines are that no checkpoint consumed.
+
+    poison: lines that training could not take.
+    """
 
     id: str
     model: str
@@ -91,6 +95,7 @@ class _Known:
     duplicate: int
     rest: str
     lost: int
+    poison: frozenset[int]
 
 
 def audit(paths: Paths) -> Audit:
@@ -147,6 +152,7 @@ def _describe(paths: Paths, spool: Spool, state: str, record: Job) -> _Known | N
     return _Known(
         id=record.id, model=record.model, dropped=record.lines.dropped, accepted=record.lines.accepted,
         rejected=record.lines.rejected, duplicate=record.lines.duplicate, rest=rest, lost=lost,
+        poison=frozenset(line.line for line in poison_of(spool.folder(record.id))),
     )  # fmt: skip
 
 
@@ -193,13 +199,14 @@ class _Consumed:
         return self._on.get((job.model, job.id), bytearray(job.accepted + 1))
 
     def reverted(self, job: _Known) -> int:
-        """Count the lines that only checkpoints off the surviving history consumed."""
+        """Count the lines, poison apart, that only checkpoints off the surviving history consumed."""
         if self._off is None:
             self._off = {}
             for model, chain in self._chains.items():
                 self._gather(model, set(self._ledger.links(model)) - chain, self._off)
         off = self._off.get((job.model, job.id), bytearray(job.accepted + 1))
-        return sum(there and not kept for there, kept in zip(off[1:], self.marks(job)[1:], strict=True))
+        marks = self.marks(job)
+        return sum(off[line] and not marks[line] and line not in job.poison for line in range(1, len(marks)))
 
 
 def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> AuditLines:
@@ -210,7 +217,8 @@ def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> Audi
         if marks[0]:
             findings.add(f"{job.id}: a checkpoint names lines that the job does not have ({job.accepted} accepted)")
         trained = sum(marks[1:])
-        rest, reverted = job.accepted - trained, 0
+        poisoned = sum(1 for line in job.poison if 0 < line < len(marks) and not marks[line])
+        rest, reverted = job.accepted - trained - poisoned, 0
         if job.rest == "unaccounted" and rest:
             reverted = consumed.reverted(job)
             if rest - reverted:
@@ -220,6 +228,7 @@ def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> Audi
         total["rejected"] += job.rejected
         total["duplicate"] += job.duplicate
         total["reverted"] += reverted
+        total["failed"] += poisoned
         total[job.rest] += rest - reverted - min(job.lost, rest - reverted)
     classes = sum(count for name, count in total.items() if name not in ("dropped", "unaccounted"))
     total["unaccounted"] = total["dropped"] - classes

@@ -15,24 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from core.checkpoints.history import advance_head, consumed_rows
+from core.checkpoints.history import advance_head
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
 from core.errors import IllegalMove, InvalidConfig, NotFound
 from core.files import replace_durable
-from core.jobs.job import Attempt, Claim, Job
+from core.jobs.job import Attempt, Job
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.spool import Spool
 from core.orders import Order, answer, pending
-from core.process import ProcessRef, send_signal, this_process
+from core.process import ProcessRef, send_signal
 from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
-from core.runs.run import JobOrder, Outcome, Plan, Progress, RunRequest, RunResult
-from core.status import read_heartbeat
+from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from daemons.harness.context import Context, Report
+from daemons.training.ends import claim_of, fails_by_deaths, fails_by_model, failures, settle_completed
 
 _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
-DEATH = "trainer died"
 LONGEST_SPAWN_DELAY_S = 60.0
 BUSY_S = 1.0
 MISCONFIGURED = 78
@@ -146,7 +145,7 @@ class TrainNext:
         if job is None:
             return None
         try:
-            spool.claim(job, _claim_of(ctx, job))
+            spool.claim(job, claim_of(ctx, job))
         except (IllegalMove, NotFound):
             return None  # a person moved it first
         ctx.event("claimed", job=job)
@@ -163,7 +162,7 @@ class TrainNext:
             detail=result.error or result.summary, step=result.global_step,
         )  # fmt: skip
         if result.outcome is Outcome.COMPLETED:
-            return _settle_completed(ctx, spool, ledger, result, end, trainer)
+            return settle_completed(ctx, spool, ledger, result, end, trainer)
         pause = paused(ctx.paths)
         if result.outcome is Outcome.PAUSED and pause is not None and pause.verb == "pause":
             return 0
@@ -173,7 +172,7 @@ class TrainNext:
             spool.skip(job, end)
         elif result.outcome in (Outcome.STOPPED, Outcome.PAUSED):
             spool.return_to_queue(job, end)
-        elif result.permanent or _failures(spool, job) >= ctx.config.weaver.queue.retries:
+        elif result.permanent or failures(spool, job) >= ctx.config.weaver.queue.retries:
             spool.fail(job, end)
         else:
             spool.return_to_queue(job, end)
@@ -183,7 +182,7 @@ class TrainNext:
     def _start_trainer(self, ctx: Context, spool: Spool, request: RunRequest) -> None:
         """Start a trainer, each further time without a result after a longer wait; note a death in the middle of the job."""
         now = ctx.clock.mono()
-        if now < self._spawn_due or _fails_by_model(ctx, spool, request) or _fails_by_deaths(ctx, spool, request):
+        if now < self._spawn_due or fails_by_model(ctx, spool, request) or fails_by_deaths(ctx, spool, request):
             return
         self._spawns += 1
         self._spawn_due = now + min(LONGEST_SPAWN_DELAY_S, 2.0 ** (self._spawns - 1))
@@ -191,66 +190,6 @@ class TrainNext:
         argv = [sys.executable, "-m", "trainer", "work", "--model", request.model]
         self._child = ctx.spawn(TRAINER, argv, {"OMP_NUM_THREADS": "1" if threads == "auto" else str(threads)})
         ctx.log.info("started trainer %s", self._child.pid, extra={"event": "spawn", "job": request.job})
-
-
-def _settle_completed(
-    ctx: Context, spool: Spool, ledger: Ledger, result: RunResult, end: Attempt, trainer: ProcessRef | None
-) -> int:
-    """Complete a job whose rows are in a checkpoint; train it again when they died with the trainer that held them."""
-    head = ledger.head(result.model)
-    plan = read_if_there(Plan, ctx.paths.state("processing") / result.job / "plan.json")
-    rows = consumed_rows(ledger, result.model, head.checkpoint, result.job, plan.parent) if head and plan else 0
-    if rows >= result.rows_done:
-        spool.complete(result.job, end)
-        ctx.event("completed", job=result.job, step=result.global_step)
-        return 1
-    if trainer != result.by:
-        spool.reopen(result.job)
-        ctx.event("reopened", job=result.job, why="the trainer died before a checkpoint held this job's rows")
-        return 1
-    return 0
-
-
-def _failures(spool: Spool, job: str) -> int:
-    """Count the failed attempts before this one; a shutdown, a skip or an adoption is none."""
-    return sum(attempt.outcome in (Outcome.FAILED.value, Outcome.DIVERGED.value) for attempt in spool.read_attempts(job))
-
-
-def _fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
-    """Record that a trainer died while it trained this job; True when it died too often at one step, and the job fails.
-
-    A death while loading, or one after further progress, is no fault of the job.
-    """
-    beat = read_heartbeat(ctx.paths, TRAINER)
-    if beat is None or beat.exit_code is not None or beat.phase not in ("tokenise", "train"):
-        return False
-    mark = f"trainer pid {beat.pid}, start {beat.start_ticks}"
-    attempts = spool.read_attempts(request.job)
-    if any(attempt.detail == mark for attempt in attempts):
-        return False
-    progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
-    step = progress.step if progress else None
-    spool.adopt(request.job, _claim_of(ctx, request.job), detail=mark, outcome=DEATH, step=step)
-    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid)
-    deaths = sum(attempt.outcome == DEATH and attempt.step == step for attempt in attempts)
-    if deaths < ctx.config.weaver.queue.retries:
-        return False
-    _fail(ctx, spool, request, f"the trainer died {deaths + 1} times at step {step} of this job, without progress", step)
-    return True
-
-
-def _fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:
-    """Fail a job whose model is not configured (any more): no trainer could be started for it."""
-    if request.model in ctx.config.weaver.models:
-        return False
-    _fail(ctx, spool, request, f"there is no model {request.model!r} in config/weaver.yaml; add it, then retry the job", None)
-    return True
-
-
-def _fail(ctx: Context, spool: Spool, request: RunRequest, detail: str, step: int | None) -> None:
-    end = Attempt(at=iso(ctx.clock.now()), event="finished", by=ctx.name, outcome="failed", detail=detail, step=step)
-    spool.fail(request.job, end)
-    ctx.event("failed", job=request.job, why=detail)
 
 
 def _unfinished(ctx: Context, spool: Spool) -> list[str]:
@@ -265,11 +204,6 @@ def _give_back(ctx: Context, spool: Spool, pause: Pause) -> int:
         spool.return_to_queue(job, end)
         ctx.event("returned", job=job, why=end.detail)
     return len(jobs)
-
-
-def _claim_of(ctx: Context, job: str) -> Claim:
-    me = this_process()
-    return Claim(job=job, owner=ctx.name, pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, at=iso(ctx.clock.now()))
 
 
 def _epochs(ctx: Context, job: Job) -> int:

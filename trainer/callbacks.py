@@ -44,19 +44,26 @@ class StreamCallback(TrainerCallback):
         self.smoothed: float | None = None
         self._describe, self._save_every_s, self._max_train_s = describe, save_every_s, max_train_s
         self._report_every_s = report_every_s
-        self._done = 0
+        self.done = 0
+        self.before_step: Callable[[int], None] = lambda done: None
         self._began = self._step_began = hooks.mono()
         self._reported = 0.0
         self._slowest = 0.0
+        self._spent_s = 0.0
+
+    def go_on_from(self, before: StreamCallback) -> None:
+        """Take over what the first part of the same run counted."""
+        self.tokens, self.smoothed, self._spent_s = before.tokens, before.smoothed, before.train_s
 
     @property
     def train_s(self) -> float:
         """Give the seconds since the run began."""
-        return self.hooks.mono() - self._began
+        return self._spent_s + self.hooks.mono() - self._began
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Put the stream's random state back before the first step: the Trainer and the loader drew from it."""
-        if self._done == 0:
+        self.before_step(self.done)
+        if self.done == 0:
             rng.restore(self.stream.rng)
         self._step_began = self.hooks.mono()
 
@@ -67,7 +74,7 @@ class StreamCallback(TrainerCallback):
         self._count(loss)
         now = self.hooks.mono()
         self._slowest = max(self._slowest, now - self._step_began)
-        more = self._done < len(self.facts.rows)
+        more = self.done < len(self.facts.rows)
         if more and now - self.stream.saved_mono >= self._save_every_s:
             self.hooks.save()
         if now - self._reported >= self._report_every_s or not more:
@@ -79,7 +86,7 @@ class StreamCallback(TrainerCallback):
         return control
 
     def _count(self, loss: float) -> None:
-        stream, at = self.stream, self._done
+        stream, at = self.stream, self.done
         stream.average.update()
         stream.step += 1
         stream.tokens_seen += self.facts.tokens[at]
@@ -89,17 +96,17 @@ class StreamCallback(TrainerCallback):
         self.part.stop += self.facts.rows[at]
         self.tokens += self.facts.tokens[at]
         self.smoothed = loss if self.smoothed is None else self.smoothed + SMOOTHING * (loss - self.smoothed)
-        self._done += 1
+        self.done += 1
         stream.rng = rng.capture()
 
     def _report(self, loss: float) -> None:
         assert self.trainer is not None  # set before train()
         train_s = max(self.train_s, 1e-9)
-        left = len(self.facts.rows) - self._done
+        left_s = (len(self.facts.rows) - self.done) * (train_s - self._spent_s) / self.done
         self.hooks.report(
             self._describe(
                 loss=loss, smoothed=self.smoothed, grad_norm=self.trainer.step_grad_norm, tokens_per_s=self.tokens / train_s,
-                ratio=sum(self.facts.trained) / max(1, sum(self.facts.tokens)), eta_s=left * train_s / self._done,
+                ratio=sum(self.facts.trained) / max(1, sum(self.facts.tokens)), eta_s=left_s,
             )
         )  # fmt: skip
         self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", max(30.0, 20 * self._slowest))

@@ -14,27 +14,27 @@ from pathlib import Path
 
 import torch
 
-from core.checkpoints.checkpoint import ModelFacts
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
-from core.clock import iso
 from core.errors import DiskLow, InvalidConfig, InvalidData, PackingRefused, WeaverError
-from core.files import replace_quick
+from core.locked import ModelFacts
 from core.paths import Paths
-from core.records import encode
 from core.runs.run import Outcome, Progress
 from trainer.callbacks import PROGRESS_EVERY_S, Hooks, StreamCallback
 from trainer.config import TrainerConfig, validate, validate_job
 from trainer.config import create_default_config as create_default_config
 from trainer.data.collator import Collate, packed_collator, padded_collator
-from trainer.data.dataset import make_rows, read_lines
+from trainer.data.dataset import Row, make_rows, read_lines
 from trainer.data.mask_checks import MaskChecks
 from trainer.data.packing import choose_packing
 from trainer.data.packing_proof import prove_packing
 from trainer.fingerprint import job_pairs
 from trainer.loop import Diverged, StreamTrainer, arguments, forward_of, freeze_once
 from trainer.model import check_locked, open_stream
-from trainer.plan import Planned, make_plan, step_facts
+from trainer.plan import Planned, Rest, is_empty, make_plan, step_facts
+from trainer.poison import LINE_ERRORS, Case, convict, leave_out, suspect_step, try_alone
+from trainer.result import NotTrainable, TrainingResult, described
+from trainer.result import TrainingStatusWriter as TrainingStatusWriter
 from trainer.stream import Pending, Stream
 from trainer.version import CODE_VERSION
 from trainer.weights import Origin, config_sha256, save_checkpoint
@@ -42,45 +42,6 @@ from trainer.weights import Origin, config_sha256, save_checkpoint
 # What can go wrong inside a run that is the run's own failure: anything else is a bug of ours and ends the process loudly.
 RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
 PREPARE_PATIENCE_S = 180.0
-
-
-class NotTrainable(WeaverError):
-    """Model {model} cannot be trained: {detail}"""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a run ended. success is outcome == completed; permanent says that trying again cannot help.
-
-    misconfigured: the model or the configuration is at fault, not this job; every other job would end the same way.
-    """
-
-    outcome: Outcome
-    success: bool
-    global_step: int
-    runtime_s: float
-    last_checkpoint_path: Path | None
-    final_loss: float | None
-    summary: str
-    error: str | None
-    last_checkpoint: str | None = None
-    rows_done: int = 0
-    train_s: float = 0.0
-    tokens: int = 0
-    permanent: bool = False
-    misconfigured: bool = False
-
-
-class TrainingStatusWriter:
-    """Writes progress.json of the running job; path None writes nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-
-    def write(self, progress: Progress) -> None:
-        """Publish where the run is."""
-        if self.path is not None:
-            replace_quick(self.path, encode(progress))
 
 
 @dataclass
@@ -91,9 +52,17 @@ class _Run:
     stream: Stream
     planned: Planned
     part: Pending
-    batches: list[list[int]]
+    rest: Rest
     collate: Collate
     callback: StreamCallback
+    case: Case
+    examples: list[Row]
+
+    def note_taught(self) -> None:
+        """Let the next fingerprint hold answers that were just taught, and none that is still to come."""
+        taught = {line for row in self.part.rows[: self.part.stop] for line in row}
+        pairs = job_pairs([row for row in self.examples if row.line in taught])
+        self.stream.latest_pairs = pairs or self.stream.latest_pairs
 
 
 class TrainerEngine:
@@ -144,8 +113,8 @@ class TrainerEngine:
         began = self._mono()
         try:
             run = self._prepare(config, self._ready(config))
-            if run.batches:
-                self._train(run)
+            while run.rest.batches and not self._train(run):
+                run = self._prepare(config, run.stream, run.callback)
             return self._finish(run, began)
         except Diverged as error:
             self._stream = None
@@ -186,8 +155,11 @@ class TrainerEngine:
         )  # fmt: skip
         return stream
 
-    def _prepare(self, config: TrainerConfig, stream: Stream) -> _Run:
-        """Step 4 and 5: rows, mask checks, plan, cursor, packing proofs, and the loop's callback."""
+    def _prepare(self, config: TrainerConfig, stream: Stream, before: StreamCallback | None = None) -> _Run:
+        """Step 4 and 5: rows, mask checks, plan, poison, cursor, packing proofs, and the loop's callback.
+
+        before: the callback of the first part of this run, when it found lines to leave out.
+        """
         validate_job(config)
         self._beat("tokenise", config.data.job, PREPARE_PATIENCE_S)
         lines = read_lines(config.data.lines)
@@ -199,28 +171,53 @@ class TrainerEngine:
         collate = packed_collator(pad) if planned.plan.packing else padded_collator(pad)
         masks = MaskChecks(lines, rows, stream.tokenizer).run(planned.features, collate, planned.plan.seed)
         self._remark(f"{config.data.job}: {choice.reason}; {masks.trained_ratio:.0%} of the tokens are trained")
+        case = Case(config.data.folder, config.data.lines, stream, len(lines))
+        planned = leave_out(case, planned, pad)
         rows_done = self._cursor(config, stream, planned.plan.parent) if resumed else 0
-        steps_done, batches = planned.remaining(rows_done)
-        if planned.plan.packing and batches:
-            prove_packing([planned.features[at] for at in batches[0]], collate, forward_of(stream.model))
-        stream.latest_pairs = job_pairs(rows) or stream.latest_pairs
-        part = Pending(config.data.job, planned.plan.rows, planned.rows_per_epoch, rows_done, rows_done)
+        rest = planned.remaining(rows_done)
+        first = [planned.features[at] for at in rest.batches[0]] if rest.batches else []
+        if planned.plan.packing and first:
+            prove_packing([feature for feature in first if not is_empty(feature)], collate, forward_of(stream.model))
+        # What is left out at the end of a plan is no step's: a plan with nothing left to train is done.
+        stop = rows_done if rest.batches else len(planned.plan.rows)
+        part = Pending(config.data.job, planned.rows, planned.rows_per_epoch, rows_done, stop)
         stream.pending.append(part)
         callback = StreamCallback(
-            stream, part, step_facts(planned, batches, steps_done), self._hooks(),
-            self._describe(config, stream, len(planned.plan.steps) - steps_done), config.output.every_s, config.max_train_s,
+            stream, part, step_facts(planned, rest), self._hooks(lambda: self._save_taught(run)),
+            described(config, stream, len(rest.rows)), config.output.every_s, config.max_train_s,
             # A job that was begun before may kill its trainer: then the very step of its death must be known.
             0.0 if resumed else PROGRESS_EVERY_S,
         )  # fmt: skip
-        return _Run(config, stream, planned, part, batches, collate, callback)
+        if before is not None:
+            callback.go_on_from(before)
+        run = _Run(config, stream, planned, part, rest, collate, callback, case, rows)
+        callback.before_step = self._suspicion(run)
+        return run
+
+    def _suspicion(self, run: _Run) -> Callable[[int], None]:
+        """Give what is done before a step: the lines of one at which the trainer died before are tried alone first."""
+        suspect = suspect_step(run.case)
+
+        def tell(line: int) -> None:
+            self._beat("train", f"trying line {line} alone: the trainer died at step {suspect}", PREPARE_PATIENCE_S)
+
+        def before(done: int) -> None:
+            if run.stream.step == suspect:
+                try_alone(run.case, run.planned, run.rest, done, tell)
+
+        return before
 
     def _cursor(self, config: TrainerConfig, stream: Stream, since: str | None) -> int:
         saved = consumed_rows(Ledger(config.model.paths), config.model.name, stream.checkpoint, config.data.job, since)
         return max(saved, stream.trained_rows(config.data.job) or 0)
 
-    def _hooks(self) -> Hooks:
+    def _save_taught(self, run: _Run) -> str | None:
+        run.note_taught()
+        return self.try_save()
+
+    def _hooks(self, save: Callable[[], object]) -> Hooks:
         return Hooks(
-            mono=self._mono, wanted=lambda: self._stop_wanted() or self.order(), save=self.try_save,
+            mono=self._mono, wanted=lambda: self._stop_wanted() or self.order(), save=save,
             report=self._report, beat=lambda note, patience_s: self._beat("train", note, patience_s),
         )  # fmt: skip
 
@@ -230,29 +227,29 @@ class TrainerEngine:
         except OSError as error:  # a view: a full disk ends no training
             self._remark(f"no progress could be written: {error}")
 
-    def _describe(self, config: TrainerConfig, stream: Stream, steps: int) -> Callable[..., Progress]:
-        total = stream.step + steps
+    def _train(self, run: _Run) -> bool:
+        """Step 6: the loop, over what the cursor left; False when it met lines that are left out from now on."""
+        try:
+            self._loop(run)
+        except torch.OutOfMemoryError:
+            raise
+        except LINE_ERRORS as error:
+            self._beat("train", f"looking for the line at which step {run.stream.step + 1} failed", PREPARE_PATIENCE_S)
+            found = convict(run.case, run.planned, run.rest, run.callback.done)
+            for line in found:
+                self._remark(f"{run.config.data.job}: line {line.line} is left out: {line.reason} ({error})")
+            if not found:
+                raise
+            return False
+        return True
 
-        def describe(
-            *, loss: float | None, smoothed: float | None, grad_norm: float | None, tokens_per_s: float | None,
-            ratio: float | None, eta_s: float | None,
-        ) -> Progress:  # fmt: skip
-            return Progress(
-                job=config.data.job, model=config.model.name, phase="train", step=stream.step, total_steps=total, loss=loss,
-                loss_smoothed=smoothed, learning_rate=stream.learning_rate, grad_norm=grad_norm, tokens_per_s=tokens_per_s,
-                trained_token_ratio=ratio, tokens_seen=stream.tokens_seen, eta_s=eta_s, at=iso(datetime.now(UTC)),
-            )  # fmt: skip
-
-        return describe
-
-    def _train(self, run: _Run) -> None:
-        """Step 6: the loop, over what the cursor left."""
+    def _loop(self, run: _Run) -> None:
         freeze_once()
         hyper = run.config.hyperparams
         with tempfile.TemporaryDirectory(prefix="weaver-run-") as scratch:
             args = arguments(hyper, run.planned.plan.accumulation, len(run.callback.facts.rows),
                              run.config.environment.device, Path(scratch))  # fmt: skip
-            trainer = StreamTrainer(run.stream, args, run.planned.features, run.batches, run.collate, [run.callback])
+            trainer = StreamTrainer(run.stream, args, run.planned.features, run.rest.batches, run.collate, [run.callback])
             run.callback.trainer = trainer
             self._beat("train", f"step {run.stream.step}", PREPARE_PATIENCE_S)
             trainer.train()
@@ -264,6 +261,7 @@ class TrainerEngine:
         # A job that used up its turn goes behind the others with its cursor: none of its lines is lost.
         outcome = Outcome.SKIPPED if over_time else run.callback.outcome or Outcome.COMPLETED
         output, train_s = run.config.output, run.callback.train_s
+        run.note_taught()
         if self.has_unsaved() and (output.save_at_end or outcome is not Outcome.COMPLETED or self.save_is_due(output.every_s)):
             self.try_save()
         saved = not run.stream.has_unsaved()
@@ -272,7 +270,7 @@ class TrainerEngine:
             outcome=outcome, success=outcome is Outcome.COMPLETED, global_step=stream.step, runtime_s=self._mono() - began,
             last_checkpoint_path=run.config.model.paths.model(stream.name).checkpoint(stream.checkpoint) if saved else None,
             final_loss=run.callback.smoothed, last_checkpoint=stream.checkpoint if saved else None,
-            summary=f"{run.part.stop} of {total} rows, step {stream.step}", error=None, rows_done=run.part.stop,
+            summary=_summary(run), error=None, rows_done=run.part.stop,
             train_s=train_s, tokens=run.callback.tokens,
         )  # fmt: skip
 
@@ -283,6 +281,12 @@ class TrainerEngine:
             error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | NotTrainable),
             misconfigured=isinstance(error, NotTrainable | PackingRefused),
         )  # fmt: skip
+
+
+def _summary(run: _Run) -> str:
+    left_out = len(run.planned.left_out)
+    more = f", {left_out} lines left out as poison" if left_out else ""
+    return f"{run.part.stop} of {len(run.planned.plan.rows)} rows, step {run.stream.step}{more}"
 
 
 def _continues(stream: Stream, config: TrainerConfig) -> bool:

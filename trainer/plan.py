@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from core.errors import InvalidData
@@ -28,26 +29,61 @@ class StepFacts:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """What is left of a plan: how many rows each optimizer step takes, and the micro-batches of all of them.
+
+    A step of nothing but lines that are left out is passed over; its rows count with the next step, or with the last one.
+    """
+
+    rows: list[int]
+    batches: list[list[int]]
+
+
+@dataclass(frozen=True)
 class Planned:
-    """A plan with its data: features, and micro-batches of feature indexes in training order (all epochs)."""
+    """A plan with its data: features, and micro-batches of feature indexes in training order (all epochs).
+
+    left_out: lines that the plan names and the features no longer hold (trainer/poison.py).
+    """
 
     plan: Plan
     features: list[Feature]
     batches: list[list[int]]
+    left_out: frozenset[int] = frozenset()
 
     @property
     def rows_per_epoch(self) -> int:
         """Give the number of rows in one epoch."""
         return len(self.features)
 
-    def remaining(self, rows_done: int) -> tuple[int, list[list[int]]]:
-        """Give (steps done, micro-batches still to train) at a cursor. Raises InvalidData when it is no step's border."""
-        seen = 0
-        for steps, rows in enumerate([0, *self.plan.steps]):
-            seen += rows
-            if seen == rows_done:
-                return steps, self.batches[steps * self.plan.accumulation :]
-        raise InvalidData(where=f"job {self.plan.job}", detail=f"cursor {rows_done} is no border of a step of plan.json")
+    @property
+    def rows(self) -> list[list[int]]:
+        """Give the lines that each row of the plan trains."""
+        if not self.left_out:
+            return self.plan.rows
+        return [[line for line in row if line not in self.left_out] for row in self.plan.rows]
+
+    def remaining(self, rows_done: int) -> Rest:
+        """Give what is still to train at a cursor. Raises InvalidData when it is no step's border."""
+        borders = [0, *accumulate(self.plan.steps)]
+        if rows_done not in borders:
+            raise InvalidData(where=f"job {self.plan.job}", detail=f"cursor {rows_done} is no border of a step of plan.json")
+        trained, size = self.rows, self.plan.accumulation
+        rows: list[int] = []
+        batches: list[list[int]] = []
+        passed = 0
+        for step, (start, end) in enumerate(pairwise(borders)):
+            if start < rows_done:
+                continue
+            if not any(trained[start:end]):
+                passed += end - start
+                continue
+            rows.append(passed + end - start)
+            batches += self.batches[step * size : (step + 1) * size]
+            passed = 0
+        if rows:
+            rows[-1] += passed
+        return Rest(rows, batches)
 
 
 def make_plan(config: TrainerConfig, rows: Sequence[Row], packed: bool, first_step: int, parent: str) -> Planned:
@@ -96,15 +132,20 @@ def _write(path: Path, plan: Plan) -> None:
     replace_durable(path, encode(plan))
 
 
-def step_facts(planned: Planned, batches: list[list[int]], steps_done: int) -> StepFacts:
+def is_empty(feature: Feature) -> bool:
+    """Say whether a row only keeps the place of lines that are left out."""
+    return feature["line"] == [0]
+
+
+def step_facts(planned: Planned, rest: Rest) -> StepFacts:
     """Count what each optimizer step still to come takes."""
-    lengths = [len(feature["input_ids"]) for feature in planned.features]
+    lengths = [0 if is_empty(feature) else len(feature["input_ids"]) for feature in planned.features]
     trained = [sum(label != IGNORED for label in feature["labels"]) for feature in planned.features]
-    examples = [len(feature.get("seq_lengths", [0])) for feature in planned.features]
-    size = planned.plan.accumulation
+    examples = [0 if is_empty(feature) else len(feature.get("seq_lengths", [0])) for feature in planned.features]
+    size, batches = planned.plan.accumulation, rest.batches
     groups = [[at for batch in batches[start : start + size] for at in batch] for start in range(0, len(batches), size)]
     return StepFacts(
-        rows=planned.plan.steps[steps_done:],
+        rows=rest.rows,
         examples=[sum(examples[at] for at in group) for group in groups],
         tokens=[sum(lengths[at] for at in group) for group in groups],
         trained=[sum(trained[at] for at in group) for group in groups],

@@ -115,6 +115,10 @@ class Line(Part, frozen=True):
     meta: dict[str, Any] = {}
 
 
+DEATH = "trainer died"
+"""Outcome of an attempt during which the trainer's process died; step is the last one it had finished."""
+
+
 class Attempt(Record, frozen=True, tag="weaver.attempt/1"):
     """One line of attempts.jsonl (checksummed append): a claim or the end of one."""
 

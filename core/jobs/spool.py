@@ -20,6 +20,7 @@ from core.errors import AlreadyExists, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
+from core.jobs.poison import POISON
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import decode, encode, encode_pretty, read, read_if_there
@@ -40,7 +41,7 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # What the trainer child takes for its work or for the end of it: put aside under a number before a job can be claimed again.
 _OF_ONE_ATTEMPT = ("run.json", "order.json", "result.json")
-_CURSOR = ("plan.json", "progress.json")
+_CURSOR = ("plan.json", "progress.json", POISON)
 _LOST = "another process moved it first"
 
 
@@ -102,7 +103,7 @@ class Spool:
         """
         queued = ((priority, self.list(priority)) for priority in PRIORITIES)
         priority, jobs = next(((priority, jobs) for priority, jobs in queued if jobs), ("", []))
-        return min(jobs, key=lambda job: (_waits_since(self._paths.state(priority) / job), job), default=None)
+        return min(jobs, key=lambda job: (waits_since(self._paths.state(priority) / job), job), default=None)
 
     def pending_examples(self) -> int:
         """Give the number of accepted lines that are queued and not claimed."""
@@ -116,7 +117,7 @@ class Spool:
 
     def read_attempts(self, job: str) -> tuple[Attempt, ...]:
         """Give a job's claims and their ends, in order. Raises NotFound."""
-        return _attempts(self.folder(job))
+        return attempts_of(self.folder(job))
 
     def claim_of(self, job: str) -> Claim | None:
         """Give the claim on a job; None when it was never claimed or its claimer died before writing it. Raises NotFound."""
@@ -252,7 +253,7 @@ class Spool:
         source = self.find(job)
         self._check(verb, job, source, target)
         folder = self._paths.state(source) / job
-        past = _attempts(folder)
+        past = attempts_of(folder)
         try:
             if not past or past[-1].event in ("claimed", "adopted"):
                 self._append(folder, end)
@@ -275,26 +276,27 @@ class Spool:
         return job.priority if job is not None else "normal"
 
     def _put_aside(self, folder: Path, names: Iterable[str]) -> None:
-        """Rename <name>.json to <name>-<attempt>.json; what is not there is fine."""
-        number = max(1, sum(attempt.event == "claimed" for attempt in _attempts(folder)))
+        """Rename <name>.json to <name>-<attempt>.json (or .jsonl); what is not there is fine."""
+        number = max(1, sum(attempt.event == "claimed" for attempt in attempts_of(folder)))
         for name in names:
             path = folder / name
             free = number
             while path.exists():
                 try:
-                    move(path, path.with_name(f"{path.stem}-{free}.json"), self._ops)
+                    move(path, path.with_name(f"{path.stem}-{free}{path.suffix}"), self._ops)
                 except AlreadyExists:
                     free += 1
                 except FileNotFoundError:
                     break
 
 
-def _attempts(folder: Path) -> tuple[Attempt, ...]:
+def attempts_of(folder: Path) -> tuple[Attempt, ...]:
+    """Give the claims of the job in a folder and their ends, in order; none for a folder that is gone. Raises CorruptRecord."""
     path = folder / "attempts.jsonl"
     return tuple(decode(Attempt, record, str(path)) for record in read_records(path))
 
 
-def _waits_since(folder: Path) -> str:
+def waits_since(folder: Path) -> str:
     """Say since when a queued job waits, as the names of jobs begin: since it arrived, or was skipped if that came last."""
-    last = _attempts(folder)[-1:]
+    last = attempts_of(folder)[-1:]
     return compact(from_iso(last[0].at)) if last and last[0].outcome == "skipped" else folder.name

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -448,6 +449,22 @@ def test_trainer_that_dies_again_and_again_at_one_step_fails_the_job(stage: Stag
     assert reason is not None
     assert reason.message == "the trainer died 4 times at step 7 of this job, without progress"
     assert len(stage.children) == 4
+
+
+def test_deaths_of_a_trainer_that_tries_lines_alone_fail_nothing(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    for _ in range(3):
+        death(stage, A, "train", 7)
+    (stage.folder(A) / "probe.json").write_text("{}")
+    for _ in range(6):
+        death(stage, A, "train", 7)
+    assert stage.states == {A: "processing"}
+    outcomes = Counter(attempt.outcome for attempt in stage.spool.read_attempts(A) if attempt.event == "adopted")
+    assert outcomes == {"trainer died": 3, "trainer died trying a line alone": 6}
+    (stage.folder(A) / "probe.json").unlink()
+    death(stage, A, "train", 7)
+    assert stage.states == {A: "failed"}
 
 
 def test_deaths_with_progress_between_them_or_while_loading_fail_nothing(stage: Stage) -> None:

@@ -20,7 +20,7 @@ from trainer.tiny.model import build
 MakeHome = Callable[..., TrainingHome]
 
 
-def _with_base(home: Path, base: str) -> tuple[Path, str]:
+def with_base(home: Path, base: str) -> tuple[Path, str]:
     ensure_base(ModelSource(name="tiny", paths=Paths(home), config=ModelConfig(base=base)), 0, datetime.now(UTC))
     return home, base
 
@@ -28,7 +28,7 @@ def _with_base(home: Path, base: str) -> tuple[Path, str]:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A home with the embedded base."""
-    return _with_base(tmp_path_factory.mktemp("built"), BUILTIN)
+    return with_base(tmp_path_factory.mktemp("built"), BUILTIN)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def built_with_dropout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     build(folder, 0)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.1}))
-    return _with_base(tmp_path_factory.mktemp("built_with_dropout"), str(folder))
+    return with_base(tmp_path_factory.mktemp("built_with_dropout"), str(folder))
 
 
 @pytest.fixture

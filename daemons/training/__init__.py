@@ -1,0 +1,1 @@
+"""Parts of train_next: what becomes of a job whose training ended, one way or another."""
