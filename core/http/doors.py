@@ -57,6 +57,7 @@ class Refusal:
     status: HTTPStatus
     code: str
     message: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 ErrorBody = Callable[[Refusal], Mapping[str, Any]]
@@ -144,7 +145,8 @@ class Doors:
             return Refusal(HTTPStatus.UNAUTHORIZED, "invalid_api_key", "A key is needed: Authorization: Bearer <key>.")
         if route is None and fitting:
             allowed = ", ".join(sorted({other.method for other in fitting}))
-            return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", f"This path answers only to {allowed}.")
+            message = f"This path answers only to {allowed}."
+            return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", message, ((b"allow", allowed.encode()),))
         if route is None:
             return Refusal(HTTPStatus.NOT_FOUND, "not_found", "There is no such path here.")
         if role < route.role:
@@ -252,6 +254,7 @@ async def _answer(send: Send, refusal: Refusal, error_body: ErrorBody) -> None:
     body = json.dumps(error_body(refusal), ensure_ascii=False).encode()
     headers = [
         (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"),
+        *refusal.headers,
     ]  # fmt: skip
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -20,10 +20,15 @@ from starlette.responses import Response, StreamingResponse
 
 from core.errors import WeaverError
 from core.http.doors import App, Doors, Message, Receive, Refusal, Role, Route, Scope, Send, plain_error
+from core.jobs.lineage import read_lineage
+from core.orders import QUEUE_VERBS
+from weaver.web.answers import Health
 from weaver.web.context import WebContext
-from weaver.web.control_api import ORDERS, ControlApi
+from weaver.web.control_api import ControlApi
 from weaver.web.events import Hub
 from weaver.web.ledger_api import LedgerApi
+from weaver.web.lineage_api import LineageApi
+from weaver.web.metrics import CONTENT_TYPE, metrics
 from weaver.web.pages import CSP, Pages
 from weaver.web.queue_api import QueueApi
 from weaver.web.replies import error_reply, refuse, reply
@@ -50,14 +55,16 @@ def route_table(max_upload_bytes: int) -> list[Route]:
         Route("GET", "/api/queue", Role.READ),
         Route("GET", "/api/queue/{job}", Role.READ),
         *(Route("POST", f"/api/queue/{{job}}/{verb}", Role.ADMIN, max_body=4096) for verb in ("promote", "rm", "retry")),
-        *(Route("POST", f"/api/queue/{verb}", Role.ADMIN, max_body=4096) for verb in ORDERS),
+        *(Route("POST", f"/api/queue/{verb}", Role.ADMIN, max_body=4096) for verb in QUEUE_VERBS),
         Route("POST", "/api/inbox", Role.ADMIN, max_body=max_upload_bytes + 2 * SIDECAR_BYTES),
         Route("GET", "/api/inbox/{drop}", Role.READ),
         Route("GET", "/api/ledger", Role.READ),
         Route("GET", "/api/ledger/summary", Role.READ),
         Route("GET", "/api/ledger/best", Role.READ),
         Route("GET", "/api/ledger/{checkpoint:path}", Role.READ),
+        Route("GET", "/api/lineage", Role.READ),
         Route("GET", "/api/events", Role.READ),
+        Route("GET", "/metrics", Role.READ),
     ]
 
 
@@ -119,12 +126,16 @@ def _error_body(refusal: Refusal) -> Mapping[str, Any]:
 
 def _add_routes(app: FastAPI, web: WebContext, hub: Hub, pages: Pages) -> None:
     queue, inbox, ledger, control = QueueApi(web.paths), InboxApi(web), LedgerApi(web.paths), ControlApi(web)
+    lineage = LineageApi(web.paths)
 
     def health() -> Response:
-        return reply({"status": "ok"})
+        return reply(Health())
 
     def status() -> Response:
         return reply(web.overview().status)
+
+    def scrape() -> Response:
+        return Response(metrics(web.overview(), read_lineage(web.paths)), media_type=CONTENT_TYPE)
 
     async def events(request: Request) -> Response:
         if hub.is_full:
@@ -137,12 +148,13 @@ def _add_routes(app: FastAPI, web: WebContext, hub: Hub, pages: Pages) -> None:
         "/health": health, "/login": pages.login_page, "/": pages.index, "/static/{name}": pages.static,
         "/api/status": status, "/api/queue": queue.jobs, "/api/queue/{job}": queue.job, "/api/inbox/{drop}": inbox.receipt,
         "/api/ledger": ledger.checkpoints, "/api/ledger/summary": ledger.summary, "/api/ledger/best": ledger.best,
-        "/api/ledger/{checkpoint:path}": ledger.checkpoint, "/api/events": events,
+        "/api/ledger/{checkpoint:path}": ledger.checkpoint, "/api/events": events, "/api/lineage": lineage.lineage,
+        "/metrics": scrape,
     }  # fmt: skip
     posts: dict[str, Callable[..., Any]] = {
         "/login": pages.login, "/api/login-code": pages.login_code, "/api/inbox": inbox.drop,
         "/api/queue/{job}/promote": control.promote, "/api/queue/{job}/rm": control.remove,
-        "/api/queue/{job}/retry": control.retry, **{f"/api/queue/{verb}": control.order(verb) for verb in ORDERS},
+        "/api/queue/{job}/retry": control.retry, **{f"/api/queue/{verb}": control.order(verb) for verb in QUEUE_VERBS},
     }  # fmt: skip
     for method, handlers in (("GET", gets), ("POST", posts)):
         for path, handler in handlers.items():

@@ -20,14 +20,12 @@ from core.clock import iso
 from core.errors import UsageError
 from core.jobs.job import Priority
 from core.jobs.spool import Spool
-from core.orders import place
-from core.records import to_builtins
+from core.orders import order_queue
+from weaver.web.answers import JobRow
 from weaver.web.context import WebContext
 from weaver.web.replies import reply
 
 BY = "web"
-OWNER = "train_next"
-ORDERS = ("pause", "resume", "stop", "skip")
 
 
 class PromoteRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,13 +72,13 @@ class ControlApi:
         await to_thread.run_sync(move)
         self._web.log.info("%s %s", verb, job, extra={"event": verb, "job": job})
         state, record = await to_thread.run_sync(self._spool.read, job)
-        return reply({**to_builtins(record), "state": state})
+        return reply(JobRow(**msgspec.structs.asdict(record), state=state))
 
     def order(self, verb: str) -> Callable[[], Response]:
         """Give the handler of one order. It answers with the order; what came of it is in queue/orders/done/."""
 
         def handle() -> Response:
-            order = place(self._web.paths, OWNER, verb, {}, BY, self._web.clock.now())
+            order = order_queue(self._web.paths, verb, BY, self._web.clock.now())
             self._web.log.info("ordered %s", verb, extra={"event": verb})
             return reply(order, HTTPStatus.ACCEPTED)
 

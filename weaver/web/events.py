@@ -88,6 +88,7 @@ class Hub:
                     comment_at += self._comment_s
                     yield b": still here\n\n"
                 await self._wait(seen)
+                await self._refresh_if_alone()
                 if not self._holds(seen):
                     seen = self._id
                     yield event("snapshot", seen, self._now)
@@ -98,10 +99,10 @@ class Hub:
                 self._task = None
 
     async def _refresh_if_alone(self) -> None:
-        """Bring the state up to date and start looking, if nobody was listening."""
-        if self._task is None:
+        """Bring the state up to date and start looking, if nobody does: none was listening, or looking broke."""
+        if self._task is None or self._task.done():
             await self._look()
-            if self._task is None:
+            if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._keep_looking())
 
     def _holds(self, number: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from core.checkpoints.ledger import Ledger
@@ -17,8 +18,9 @@ from core.checkpoints.served import read_deployments, served
 from core.errors import InvalidData, NotFound, UsageError
 from core.evals.score import Score
 from core.paths import Paths
-from core.records import read, read_if_there, to_builtins
+from core.records import read, read_if_there
 from weaver.checkpoint_rows import checkpoint_rows
+from weaver.web.answers import Best, BestOf, CheckpointDetail, CheckpointRow, LedgerPage, LedgerSummary, ModelSummary, ScoreRow
 from weaver.web.replies import reply
 
 METRICS = ("accuracy", "loss", "composite")
@@ -37,24 +39,25 @@ class LedgerApi:
             raise UsageError(detail=f"limit is {limit} and after {after}; expected 1 to {MOST_ROWS} and 0 or more.")
         rows = checkpoint_rows(self._paths, model, removed=True)
         end = after + limit
-        return reply({"checkpoints": rows[after:end], "next": end if end < len(rows) else None})
+        page = [CheckpointRow(**row) for row in rows[after:end]]
+        return reply(LedgerPage(checkpoints=page, next=end if end < len(rows) else None))
 
     def summary(self) -> Response:
         """Say for each model how many checkpoints there are, which is the head, what is served."""
         ledger = Ledger(self._paths)
-        return reply({"models": [self._summary(ledger, model) for model in ledger.models()]})
+        return reply(LedgerSummary(models=[self._summary(ledger, model) for model in ledger.models()]))
 
-    def _summary(self, ledger: Ledger, model: str) -> dict[str, Any]:
+    def _summary(self, ledger: Ledger, model: str) -> ModelSummary:
         links, names, head = ledger.links(model), ledger.names(model), ledger.head(model)
         current, previous = served(read_deployments(self._paths.model(model)))
         newest = ledger.get(model, names[-1]) if names else None
-        return {
-            "model": model, "recorded": len(links), "present": len(names), "on_chain": len(ledger.chain(model)),
-            "head": head.checkpoint if head else None, "serving": current, "previous": previous,
-            "newest": newest.name if newest else None, "step": newest.step if newest else None,
-            "tokens_seen": newest.tokens_seen if newest else None, "examples_seen": newest.examples_seen if newest else None,
-            "pinned": sorted(ledger.pins(model)),
-        }  # fmt: skip
+        return ModelSummary(
+            model=model, recorded=len(links), present=len(names), on_chain=len(ledger.chain(model)),
+            head=head.checkpoint if head else None, serving=current, previous=previous,
+            newest=newest.name if newest else None, step=newest.step if newest else None,
+            tokens_seen=newest.tokens_seen if newest else None, examples_seen=newest.examples_seen if newest else None,
+            pinned=sorted(ledger.pins(model)),
+        )  # fmt: skip
 
     def best(self, metric: str = "accuracy", model: str | None = None) -> Response:
         """Name the best checkpoint of each model, or of one: by accuracy, by composite, or by training loss."""
@@ -63,17 +66,17 @@ class LedgerApi:
         found = [row for row in (self._by_loss(model) if metric == "loss" else self._by_rank(metric, model)) if row]
         if not found:
             raise NotFound(kind="best checkpoint by", name=metric, known="nothing was measured yet")
-        return reply({"metric": metric, "best": found})
+        return reply(Best(metric=metric, best=found))
 
-    def _by_loss(self, model: str | None) -> list[dict[str, Any]]:
-        best: dict[str, dict[str, Any]] = {}
+    def _by_loss(self, model: str | None) -> list[BestOf]:
+        best: dict[str, BestOf] = {}
         for row in checkpoint_rows(self._paths, model):
             name, loss = row["id"].partition("/")[0], row["train_loss"]
-            if row["on_chain"] and loss is not None and (name not in best or loss < best[name]["value"]):
-                best[name] = {"model": name, "checkpoint": row["id"], "value": loss}
+            if row["on_chain"] and loss is not None and (name not in best or loss < best[name].value):
+                best[name] = BestOf(model=name, checkpoint=row["id"], value=loss)
         return list(best.values())
 
-    def _by_rank(self, metric: str, model: str | None) -> list[dict[str, Any]]:
+    def _by_rank(self, metric: str, model: str | None) -> list[BestOf]:
         try:
             ranking = read_if_there(Ranking, self._paths.status / "ranking.json")
         except InvalidData:
@@ -83,7 +86,7 @@ class LedgerApi:
             measured = [(value, row) for row in ranked if (value := getattr(row, metric)) is not None]
             if measured and model in (None, name):
                 value, row = max(measured, key=lambda pair: (pair[0], -pair[1].place))
-                found.append({"model": name, "checkpoint": f"{name}/{row.checkpoint}", "value": value})
+                found.append(BestOf(model=name, checkpoint=f"{name}/{row.checkpoint}", value=value))
         return found
 
     def checkpoint(self, checkpoint: str) -> Response:
@@ -93,15 +96,16 @@ class LedgerApi:
         rows = checkpoint_rows(self._paths, model, removed=True)
         row = rows[bisect.bisect_left([row["step"] for row in rows], ledger.get(model, name).step) :]
         marks = next(item for item in row if item["id"] == f"{model}/{name}")
-        return reply({**to_builtins(ledger.get(model, name)), **marks, "scores": self._scores(model, name)})
+        return reply(CheckpointDetail(
+            **{**msgspec.structs.asdict(ledger.get(model, name)), **marks, "scores": self._scores(model, name)}
+        ))  # fmt: skip
 
-    def _scores(self, model: str, name: str) -> list[dict[str, Any]]:
+    def _scores(self, model: str, name: str) -> list[Any]:
         found = []
         for path in sorted(self._paths.model(model).scores(name).glob("[!.]*.json")):
             try:
-                score = to_builtins(read(Score, path))
+                score = msgspec.structs.asdict(read(Score, path))
             except (InvalidData, FileNotFoundError):
                 continue
-            del score["items"]
-            found.append(score)
+            found.append(ScoreRow(**{name: score[name] for name in ScoreRow.__struct_fields__}))
         return found

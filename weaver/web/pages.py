@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from core.errors import NotFound
 from core.http.doors import Refusal
+from weaver.web.answers import LoggedIn, LoginCode
 from weaver.web.replies import refuse, reply
 from weaver.web.sessions import CODE_S, Cookies, LoginCodes
 
@@ -65,13 +66,13 @@ class Pages:
         """Exchange a one-time code for the session cookie."""
         try:
             code = msgspec.json.decode(await request.body(), type=LoginRequest).code
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return refuse(Refusal(HTTPStatus.BAD_REQUEST, "bad_request", f'Send {{"code": "..."}}: {error}'))
         if not self._codes.take(code):
             message = "The code is unknown, used or too old: run `weaver open` again."
             return refuse(Refusal(HTTPStatus.UNAUTHORIZED, "invalid_code", message))
-        return reply({"ok": True}, headers={"set-cookie": self._cookies.header()})
+        return reply(LoggedIn(), headers={"set-cookie": self._cookies.header()})
 
     def login_code(self) -> Response:
         """Give a one-time code to a program that holds the key."""
-        return reply({"code": self._codes.give(), "expires_s": CODE_S})
+        return reply(LoginCode(code=self._codes.give(), expires_s=CODE_S))

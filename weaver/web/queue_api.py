@@ -6,19 +6,27 @@ went, one whose record cannot be read is shown with the reason instead of being 
 
 from __future__ import annotations
 
+import base64
 import bisect
-from typing import Any
+import itertools
+from pathlib import Path
 
+import msgspec
 from starlette.responses import Response
 
 from core.errors import InvalidData, NotFound, UsageError
+from core.jobs.job import QuarantinedLine
 from core.jobs.spool import Spool
 from core.paths import STATES, Paths
-from core.records import read_if_there, to_builtins
+from core.records import read_if_there
 from core.runs.run import Progress, RunResult
+from weaver.web.answers import DamagedJob, JobDetail, JobPage, JobRow, RefusedLine
 from weaver.web.replies import reply
 
 MOST_JOBS = 500
+SHOWN_LINES = 20
+SHOWN_BYTES = 240
+_QUARANTINE_BYTES = 1 << 22
 
 
 class QueueApi:
@@ -38,28 +46,55 @@ class QueueApi:
         ids = sorted({job for name in ((state,) if state else STATES) for job in self._spool.list(name)})
         rest = ids[bisect.bisect_right(ids, after) :]
         page = rest[:limit]
-        found = [job for job in map(self._describe, page) if job is not None and state in (None, job["state"])]
-        return reply({"jobs": found, "next": page[-1] if len(rest) > limit else None})
+        found = [job for job in map(self._describe, page) if job is not None and state in (None, job.state)]
+        return reply(JobPage(jobs=found, next=page[-1] if len(rest) > limit else None))
 
-    def _describe(self, job: str) -> dict[str, Any] | None:
+    def _describe(self, job: str) -> JobRow | DamagedJob | None:
         try:
             state, record = self._spool.read(job)
         except NotFound:
             return None
         except InvalidData as error:
-            return {"id": job, "state": self._spool.find(job), "error": str(error)}
-        return {**to_builtins(record), "state": state}
+            return DamagedJob(id=job, state=self._spool.find(job), error=str(error))
+        return JobRow(**msgspec.structs.asdict(record), state=state)
 
     def job(self, job: str) -> Response:
-        """Show one job: its record and state, its attempts, how far it is and how it ended."""
-        described = self._describe(job)
-        if described is None:
+        """Show one job: its record and state, why it was refused, its attempts, how far it is and how it ended."""
+        row = self._describe(job)
+        if row is None:
             raise NotFound(kind="job", name=job, known="see GET /api/queue")
+        if isinstance(row, DamagedJob):
+            return reply(row)
         folder = self._spool.folder(job)
-        progress, result = read_if_there(Progress, folder / "progress.json"), read_if_there(RunResult, folder / "result.json")
-        return reply({
-            **described,
-            "attempts": [to_builtins(attempt) for attempt in self._spool.read_attempts(job)],
-            "progress": to_builtins(progress) if progress else None,
-            "result": to_builtins(result) if result else None,
-        })  # fmt: skip
+        refused, more = _refused(folder / "quarantine.jsonl")
+        return reply(JobDetail(
+            **msgspec.structs.asdict(row), why=self._spool.reason(job), attempts=list(self._spool.read_attempts(job)),
+            progress=read_if_there(Progress, folder / "progress.json"), result=read_if_there(RunResult, folder / "result.json"),
+            refused=refused, more=more,
+        ))  # fmt: skip
+
+
+def _refused(path: Path) -> tuple[list[RefusedLine], bool]:
+    """Give the first refused lines of a job and whether there are more. A line that is no record of ours is passed over."""
+    decoder, found = msgspec.json.Decoder(QuarantinedLine), list[RefusedLine]()
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(itertools.islice(file, SHOWN_LINES + 1)):
+                if number == SHOWN_LINES or file.tell() > _QUARANTINE_BYTES:
+                    return found, True
+                try:
+                    refused = decoder.decode(line)
+                except msgspec.DecodeError:
+                    continue
+                found.append(RefusedLine(
+                    line=refused.line, offset=refused.offset, code=refused.code, reason=refused.reason, text=_text(refused),
+                ))  # fmt: skip
+    except FileNotFoundError:
+        return [], False
+    return found, False
+
+
+def _text(line: QuarantinedLine) -> str:
+    """Give how a refused line begins."""
+    kept = line.raw_b64[: SHOWN_BYTES // 3 * 4]
+    return base64.b64decode(kept).decode("utf-8", "backslashreplace")

@@ -1,8 +1,9 @@
 """POST /api/inbox and GET /api/inbox/{drop}: a file from the network into the inbox, and what became of it.
 
-Place in the flow: writes queue/inbox/.upload-<pid>-<hex> while bytes arrive, then flushes it and renames it to its name, its
-sidecar (part `sidecar`, JSON) first; watch_inbox takes it like any other drop. Invariants: the body is never held in memory; a
-name that is not a plain file name is refused; nothing that is in the inbox is ever overwritten; a broken upload leaves nothing.
+Place in the flow: writes into queue/inbox/.upload-<pid>-<hex>/ while bytes arrive, then flushes the file and renames it to its
+name, its sidecar (part `sidecar`, JSON) first; watch_inbox takes it like any other drop. Invariants: the body is never held in
+memory; a name that is not a plain file name is refused; nothing that is in the inbox is ever overwritten; a broken upload
+leaves nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from starlette.responses import Response
 
 from core.errors import AlreadyExists, DiskLow, InvalidData, NotFound, UsageError
 from core.files import OPS, move
-from core.jobs.drop import stem
-from core.jobs.inbox import SIDECAR_ENDING, UNFINISHED
+from core.jobs.inbox import SIDECAR_ENDING, UNFINISHED, stem
 from core.jobs.job import Sidecar
 from core.jobs.spool import Spool
 from core.names import slug
 from core.paths import STATES, Paths
 from core.process import start_ticks
 from core.records import decode_strict
+from weaver.web.answers import DropTaken, Receipt
 from weaver.web.context import WebContext
 from weaver.web.replies import reply
 
@@ -136,19 +137,20 @@ class InboxApi:
         if kind != b"multipart/form-data" or not boundary:
             raise UsageError(detail="Send multipart/form-data with a part named `file`.")
         self._check_room(int(request.headers.get("content-length", "0")))
-        path = self._paths.inbox / f"{PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+        folder = self._paths.inbox / f"{PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            form = await self._receive(request, path, boundary)
-            name = await to_thread.run_sync(self._publish, path, form)
-        except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)
+            folder.mkdir(parents=True)
+            form = await self._receive(request, folder / "file", boundary)
+            name = await to_thread.run_sync(self._publish, folder / "file", form)
+        except ClientDisconnect as error:
+            raise UsageError(detail="The body ended before it was whole; nothing was kept.") from error
         finally:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
         self._dropped[name] = None
         while len(self._dropped) > MOST_NAMES:
             self._dropped.popitem(last=False)
         self._web.log.info("took %s from the network", name)
-        return reply({"job": None, "drop": name}, HTTPStatus.ACCEPTED)
+        return reply(DropTaken(drop=name), HTTPStatus.ACCEPTED)
 
     def _check_room(self, expected: int) -> None:
         free = shutil.disk_usage(self._paths.queue).free
@@ -157,7 +159,6 @@ class InboxApi:
             raise DiskLow(free=free, path=str(self._paths.queue), floor=needed)
 
     async def _receive(self, request: Request, path: Path, boundary: bytes) -> Form:
-        self._paths.inbox.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             form, held = Form(boundary, file), bytearray()
             async for chunk in request.stream():
@@ -189,18 +190,16 @@ class InboxApi:
         if sidecar is None:
             move(path, target)
             return
-        beside, temporary = target.with_name(name + SIDECAR_ENDING), path.with_name(f"{path.name}-sidecar")
+        beside, own = target.with_name(name + SIDECAR_ENDING), path.with_name("sidecar")
+        own.unlink(missing_ok=True)
+        OPS.write_new(own, sidecar)
+        OPS.fsync(own)
+        move(own, beside)
         try:
-            OPS.write_new(temporary, sidecar)
-            OPS.fsync(temporary)
-            move(temporary, beside)
-            try:
-                move(path, target)
-            except AlreadyExists:
-                beside.unlink(missing_ok=True)
-                raise
-        finally:
-            temporary.unlink(missing_ok=True)
+            move(path, target)
+        except AlreadyExists:
+            beside.unlink(missing_ok=True)
+            raise
 
     def _is_free(self, name: str) -> bool:
         return not any(path.exists() for path in self._waiting(name)) and name not in self._dropped and not self._jobs(name)
@@ -220,15 +219,15 @@ class InboxApi:
         for job in sorted(self._jobs(drop), reverse=True):
             try:
                 state, record = self._spool.read(job)
+                reason = self._spool.reason(job) if record.name == drop else None
             except NotFound:
                 continue
             if record.name == drop:
-                reason: Any = record.reason
-                return reply({"drop": drop, "state": state, "job": job, "lines": record.lines, "reason": reason})
+                return reply(Receipt(drop=drop, state=state, job=job, lines=record.lines, reason=reason))
         waits = any((self._paths.inbox / place / drop).exists() for place in ("", "high", "low"))
         if waits or drop in self._dropped:
             state = "inbox" if waits else "validating"
-            return reply({"drop": drop, "state": state, "job": None, "lines": None, "reason": None})
+            return reply(Receipt(drop=drop, state=state, job=None, lines=None, reason=None))
         raise NotFound(kind="drop", name=drop, known="neither in the inbox nor a job; GET /api/queue lists the jobs")
 
 
@@ -250,4 +249,4 @@ def sweep(paths: Paths) -> None:
     for path in paths.inbox.glob(f"{PREFIX}*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and int(owner) != os.getpid() and start_ticks(int(owner)) is None:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)

@@ -6,13 +6,17 @@ import contextlib
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from core.hosts import Endpoint
+from core.keys import read_key
 from core.process import this_process
+from core.records import read_if_there
 from tests.core.home_files import dead_process, make_home, put_job
-from tests.weaver.web.web_process import Answer, WebProcess, running, until
+from tests.weaver.web.web_process import Answer, WebProcess, running, start, until
 
 LINE = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 BOUNDARY = "boundary7"
@@ -80,6 +84,15 @@ def test_same_name_again_is_another_drop(web: WebProcess) -> None:
     assert inbox(web) == {name: str(number).encode() for number, name in enumerate(names)}
 
 
+def test_uploads_of_one_name_at_the_same_time_all_survive_under_different_names(web: WebProcess) -> None:
+    contents = [b"%d\n" % number * 200_000 for number in range(6)]
+    with ThreadPoolExecutor(len(contents)) as pool:
+        answers = list(pool.map(lambda content: post(web, form(part("file", content, "same.jsonl"))), contents))
+    assert [answer.status for answer in answers] == [202] * len(contents)
+    assert inbox(web) == {answer.json["drop"]: content for answer, content in zip(answers, contents, strict=True)}
+    assert len(inbox(web)) == len(contents)
+
+
 def test_name_of_an_earlier_job_is_not_used_again(web: WebProcess) -> None:
     put_job(web.paths, "completed", "earlier")
     assert post(web, form(part("file", LINE, "earlier.jsonl"))).json["drop"].endswith("-earlier.jsonl")
@@ -124,9 +137,27 @@ def test_broken_upload_leaves_nothing(web: WebProcess) -> None:
             f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
         )
         connection.sendall(head.encode() + part("file", LINE * 40_000, "broken.jsonl"))
-        until(lambda: list(web.paths.inbox.glob(".upload-*")), "the upload began")
+        until(lambda: list(web.paths.inbox.glob(".upload-*/file")), "the upload began")
     until(lambda: not list(web.paths.inbox.glob(".upload-*")), "the broken upload was cleared away")
     assert inbox(web) == {}
+
+
+def test_upload_is_cleared_away_by_the_next_web_process_when_the_first_was_killed_in_it(tmp_path: Path) -> None:
+    paths = make_home(tmp_path / "home")
+    process = start(paths)
+    endpoint = until(lambda: read_if_there(Endpoint, paths.status / "endpoints" / "web.json"), "the port was taken")
+    with socket.create_connection(("127.0.0.1", endpoint.port)) as connection:
+        head = (
+            f"POST /api/inbox HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {read_key(paths.tokens / 'web')}\r\n"
+            f"Content-Length: 10000000\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + part("file", LINE * 40_000, "broken.jsonl"))
+        until(lambda: list(paths.inbox.glob(".upload-*/file")), "the upload began")
+        process.kill()
+        process.wait()
+    (paths.status / "endpoints" / "web.json").unlink()
+    with running(paths):
+        assert sorted(path.name for path in paths.inbox.iterdir()) == ["high", "low"]
 
 
 def test_upload_over_the_limit_is_413_also_when_its_length_is_not_announced(tmp_path: Path) -> None:
@@ -155,12 +186,13 @@ def test_low_disk_refuses_an_upload(tmp_path: Path) -> None:
 def test_unfinished_uploads_of_dead_processes_are_swept_at_start_and_others_are_not(tmp_path: Path) -> None:
     paths = make_home(tmp_path / "home")
     ours, dead = paths.inbox / f".upload-{this_process().pid}-a", paths.inbox / f".upload-{dead_process().pid}-b"
-    for path in (ours, dead, paths.inbox / ".upload-strange", paths.inbox / "drop.jsonl"):
-        path.write_bytes(b"x")
+    (paths.inbox / "drop.jsonl").write_bytes(b"x")
+    for folder in (ours, dead, paths.inbox / ".upload-strange"):
+        folder.mkdir()
+        (folder / "file").write_bytes(b"x")
     with running(paths):
-        assert sorted(path.name for path in paths.inbox.iterdir() if path.is_file()) == sorted(
-            [ours.name, ".upload-strange", "drop.jsonl"]
-        )
+        there = sorted(path.name for path in paths.inbox.iterdir())
+    assert there == sorted([ours.name, ".upload-strange", "drop.jsonl", "high", "low"])
 
 
 def test_name_of_any_script_is_kept(web: WebProcess) -> None:
