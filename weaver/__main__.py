@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from core.errors import WeaverError
 from weaver.cli.app import overview, run
-from weaver.cli.output import plain, print_data, print_message
+from weaver.cli.output import plain, print_data, print_message, tame_streams
 
 _OVERVIEW: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
 _STATUS_FLAGS = {"--json", "-w", "--watch"}
@@ -21,8 +21,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    tame_streams()
     try:
         code = _run(arguments)
     except WeaverError as error:
@@ -48,6 +47,19 @@ def _run(arguments: list[str]) -> int:
 
         flags = set(arguments[1:])
         return run_status(this_home(), as_json="--json" in flags, watch=bool(flags & {"-w", "--watch"}))
+    if arguments[:2] == ["complete", "--"]:
+        from weaver.cli.completion import complete
+
+        print_data("".join(f"{word}\n" for word in complete(arguments[2:])), end="")
+        return 0
+    if arguments[:2] == ["queue", "ls"]:
+        from weaver.cli.queue_table import plain_listing, run_listing
+
+        asked = plain_listing(arguments[2:])
+        if asked is not None:
+            from weaver.cli.home import this_home
+
+            return run_listing(this_home(), asked)
     if arguments == ["supervise"]:
         from weaver.cli.home import this_home
         from weaver.supervisor import supervise

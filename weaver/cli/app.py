@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """A verb or a group: its place in the overview, what it does (of a group: the names of its verbs), where it is written."""
+    """A verb: its heading in the overview, what it does, where it is written; of a group no heading, and its verbs' names."""
 
     heading: str
     summary: str
@@ -33,18 +33,22 @@ VERBS = {
     "logs": Verb("look", "what the programs did, merged by time; -f follows", "weaver.cli.logs:logs"),
     "audit": Verb("look", "what became of every line that was ever dropped", "weaver.cli.factory:audit"),
     "restart": Verb("mend", "start one program anew", "weaver.cli.factory:restart"),
-    "ckpt": Verb("checkpoints", "ls show verify", "weaver.cli.checkpoints:app"),
-    "suites": Verb("config", "build", "weaver.cli.suites:app"),
+    "ckpt": Verb("", "ls show verify best pin unpin rm", "weaver.cli.checkpoints:app"),
+    "suites": Verb("", "build", "weaver.cli.suites:app"),
+    "completion": Verb("about", "Tab completion for bash, zsh or fish", "weaver.cli.completion:completion"),
     "version": Verb("about", "the version", "weaver.cli.factory:version"),
 }
 
 
 def overview() -> str:
     """Give the verbs by heading, in at most 23 lines of 80 columns."""
-    lines = ["Weaver, an always-on fine-tuning factory: drop files into queue/inbox/, it does the rest.", ""]
+    lines = ["Weaver, an always-on fine-tuning factory: it trains on what lies in queue/inbox.", ""]
     last = ""
     for name, verb in VERBS.items():
-        lines.append(f"  {verb.heading if verb.heading != last else '':<12} {name:<11} {verb.summary}")
+        if verb.verbs:
+            lines.append(f"{name:<12} {verb.summary}")
+        else:
+            lines.append(f"{verb.heading if verb.heading != last else '':<12} {name:<11} {verb.summary}")
         last = verb.heading
     return "\n".join([*lines, "", "weaver VERB --help shows examples; weaver VERB --json is for programs."])
 

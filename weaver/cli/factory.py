@@ -33,7 +33,7 @@ def up() -> None:
 
     Examples:
       weaver up
-      WEAVER_WEB_PORT=0 WEAVER_ORACLE_PORT=0 weaver up    # beside another factory: any free ports
+      WEAVER_WEB_PORT=0 WEAVER_ORACLE_PORT=0 weaver up    # any free ports
     """
     from weaver.lifecycle import up as start
 
@@ -115,7 +115,7 @@ def open_page() -> None:
 
     Examples:
       weaver open
-      xdg-open "$(weaver open)"
+      firefox $(weaver open)
     """
     from core.http.client import Client
     from core.liveness import Liveness, living_url

@@ -100,7 +100,7 @@ class Root(FramedGroup):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Import a verb; None when there is no such one."""
         if cmd_name not in self.commands and cmd_name in self._verbs:
-            self.commands[cmd_name] = load(cmd_name, self._verbs[cmd_name].where)
+            self.commands[cmd_name] = load(cmd_name, self._verbs[cmd_name])
         return self.commands.get(cmd_name)
 
     def _meant(self, ctx: Context, typed: str) -> str:
@@ -112,14 +112,16 @@ class Root(FramedGroup):
         formatter.write(self._overview())
 
 
-def load(name: str, where: str) -> Command:
-    """Import "module:function" or "module:Typer application" and make a command or a group of it."""
-    module, _, attribute = where.partition(":")
+def load(name: str, verb: Verb) -> Command:
+    """Import a verb, "module:function" or "module:Typer application", and make a command or a group of it."""
+    module, _, attribute = verb.where.partition(":")
     found: Any = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         _frame(found)
         group = get_group(found)
         group.name = name
+        in_order = sorted(group.commands, key=[*verb.verbs, *group.commands].index)
+        group.commands = {name: group.commands[name] for name in in_order}
         return group
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, cls=FramedCommand)(found)
@@ -154,10 +156,16 @@ def root_context(root: Root) -> Context:
     return root.context_class(root, info_name=PROGRAM, **root.context_settings)
 
 
+def options(ctx: Context) -> list[str]:
+    """Give every option of a command as it is typed."""
+    words = (word for param in ctx.command.get_params(ctx) for word in (*param.opts, *param.secondary_opts))
+    return [word for word in words if word.startswith("-")]
+
+
 def did_you_mean(typed: str, known: Sequence[str], before: str = "") -> str:
     """Give ': did you mean "..."?' for what is most like a mistyped word; nothing when nothing is."""
     guess = _GUESSES.get(typed)
-    near = [guess] if guess and guess in known else get_close_matches(typed, known, n=2, cutoff=0.55)
+    near = [guess] if guess and guess in known else get_close_matches(typed, known, n=2)
     return f": did you mean {_any_of(before + word for word in near)}?" if near else ""
 
 
@@ -182,8 +190,7 @@ def run_verb(verbs: Mapping[str, Verb], overview: Callable[[], str], arguments: 
 def _said(error: TyperException) -> str:
     if not isinstance(error, NoSuchOption) or error.ctx is None:
         return error.format_message()
-    params = error.ctx.command.get_params(error.ctx)
-    known = [word for param in params for word in (*param.opts, *param.secondary_opts) if word.startswith("-")]
+    known = options(error.ctx)
     typed = error.option_name
     if not typed.startswith("--"):  # -j: the option that begins with this letter
         known = [word for word in known if word.startswith(f"--{typed.lstrip('-')}")]

@@ -68,20 +68,44 @@ def paint(text: str, colour: str | None, colours: bool) -> str:
     return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if colours and colour else text
 
 
+def tame_streams() -> None:
+    """Let no text and no missing stream fail the program: what cannot be encoded is replaced, a closed stream takes all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        else:
+            stream.reconfigure(errors="replace")
+
+
 def print_data(text: str, end: str = "\n") -> None:
-    """Print data to stdout. Ends the program quietly when whoever reads it has left, as `weaver logs | head` does."""
+    """Print data to stdout. Ends the program quietly when whoever reads it has left, as `weaver logs | head` does.
+
+    Raises OSError when it cannot be written, as on a full disk.
+    """
     try:
         sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        _discard(sys.stdout)
         raise SystemExit(0) from None
+    except OSError:
+        _discard(sys.stdout)
+        raise
 
 
 def print_message(text: str) -> None:
-    """Print a message for people to stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Print a message for people to stderr; when nobody can read it any more, the exit code has to do."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Give what is still buffered in a stream somewhere to go, else the interpreter fails when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_record(record: msgspec.Struct) -> None:
