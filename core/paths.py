@@ -63,6 +63,11 @@ class Paths:
         return self.local / "desired.json"
 
     @property
+    def supervision(self) -> Path:
+        """What the Weaver must not forget of the programs: deaths, back-off, what was given up."""
+        return self.local / "supervision.json"
+
+    @property
     def suites(self) -> Path:
         """Frozen suites."""
         return self.config / "suites"

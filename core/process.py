@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from core.clock import boot_id
 from core.records import Part
 
 SPAWN_VARIABLE = "WEAVER_SPAWN"
+# Every program answers it with the stacks of all its threads on stderr, by faulthandler: also while it is stuck in C code.
+STACKS_SIGNAL = signal.SIGUSR2
 
 
 class ProcessRef(Part, frozen=True):
@@ -57,14 +60,22 @@ def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
         if group:
             os.killpg(ref.pid, number)
         else:
-            import signal
-
             signal.pidfd_send_signal(fd, number)
         return True
     except ProcessLookupError:
         return False
     finally:
         os.close(fd)
+
+
+def catches(ref: ProcessRef, number: int) -> bool:
+    """Say whether that very process has a handler for a signal (SigCgt in /proc/<pid>/status)."""
+    try:
+        lines = Path(f"/proc/{ref.pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")), 0)
+    return bool(caught >> (number - 1) & 1) and is_alive(ref)
 
 
 def spawn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from core.config import load
 from core.errors import NotFound, WeaverError
 from core.paths import Paths, find_home
+from core.process import STACKS_SIGNAL
 
 
 def _init(home: Path, model: str) -> int:
@@ -45,6 +47,8 @@ def main() -> int:
     parser.add_argument("verb", choices=["init", "work", "serve"])
     parser.add_argument("--model", help="the model's name in config/weaver.yaml (default: the default model)")
     args = parser.parse_args()
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL)
     try:
         home, _ = find_home(os.environ, Path.cwd())
         return _run(home, args.verb, args.model)

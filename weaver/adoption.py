@@ -34,7 +34,7 @@ def living(paths: Paths) -> dict[str, ProcessRef]:
     me = this_process()
     beats = (read_heartbeat(paths, path.stem) for path in sorted(paths.procs.glob("[!.]*.json")))
     by_beat = [(beat.name, ref_of(beat)) for beat in beats if beat is not None]
-    by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if _leads_session(ref)]
+    by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if _session(ref) == ref.pid]
     for program, ref in [*by_beat, *by_mark]:
         if program == WEAVER or ref == me or ref in found.values() or not is_alive(ref) or not _is_own(ref):
             continue
@@ -42,16 +42,22 @@ def living(paths: Paths) -> dict[str, ProcessRef]:
     return found
 
 
+def left_by(paths: Paths, program: str, leader: ProcessRef) -> list[ProcessRef]:
+    """Give the living processes that a dead program left in its session; what it put into a session of its own is not its."""
+    found = (ref for name, ref in spawned(paths.home_id) if name == program and ref.pid != leader.pid)
+    return [ref for ref in found if _session(ref) == leader.pid]
+
+
 def age_s(ref: ProcessRef) -> float:
     """Give how long ago a process was started, in seconds."""
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ref.start_ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _leads_session(ref: ProcessRef) -> bool:
+def _session(ref: ProcessRef) -> int | None:
     try:
-        return os.getsid(ref.pid) == ref.pid
+        return os.getsid(ref.pid)
     except ProcessLookupError:
-        return False
+        return None
 
 
 def _is_own(ref: ProcessRef) -> bool:

@@ -165,9 +165,3 @@ def asked_to_restart(track: Track) -> Track:
 def forgiven(track: Track) -> Track:
     """Fold: config/ has changed; what was given up is tried again."""
     return asked_to_restart(track) if track.state in (State.PARKED, State.FATAL) else track
-
-
-def remembered(view: ProgramView) -> Track:
-    """Give the track that a former Weaver's view tells of: only what people want to see again."""
-    was_started = view.pid is not None or view.restarts > 0 or view.last_exit is not None
-    return Track(view.name, starts=view.restarts + was_started, last_exit=view.last_exit)

@@ -27,11 +27,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Terminate:
-    """Send SIGTERM; SIGKILL is due grace_s later."""
+    """Send SIGTERM; SIGKILL is due grace_s later. hung: ask for the stacks of its threads, and wake it if it was stopped."""
 
     name: str
     grace_s: float
     reason: str
+    hung: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _alive(now: float, program: Program, track: Track, desired: Desired, observe
         yield Terminate(program.name, program.grace_s, "it is not wanted on this host")
     elif now > hung_at(program, track, observed):
         late = "no first heartbeat" if track.next_due is None else "no heartbeat when it was due"
-        yield Terminate(program.name, program.hung_grace_s, f"hung: {late}")
+        yield Terminate(program.name, program.hung_grace_s, f"hung: {late}", hung=True)
 
 
 def hung_at(program: Program, track: Track, observed: Observed) -> float:

@@ -1,10 +1,13 @@
 """The processes that the Weaver holds: children it started and strangers it adopted, each behind a pidfd.
 
-Invariant: a dead process wakes wait() at once; only the very process behind a handle is ever signalled.
+Invariant: a dead process wakes wait() at once; only the very process behind a handle is ever signalled. The Weaver takes the
+place of init for what its programs leave behind, so that nothing of a home stays a zombie while it lives.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -12,7 +15,9 @@ import subprocess
 from dataclasses import dataclass
 
 from core.clock import boot_id
-from core.process import ProcessRef, is_alive, send_signal, start_ticks
+from core.process import STACKS_SIGNAL, ProcessRef, catches, is_alive, send_signal, start_ticks
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Processes:
         self._wake_fd = wake_fd
         self._poll.register(wake_fd, select.POLLIN)
         self._handles: dict[str, Handle] = {}
+        self._reaps = False
+
+    def become_reaper(self) -> None:
+        """Have orphans of our descendants become our children instead of init's, and reap them (prctl(2))."""
+        self._reaps = ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
     def __contains__(self, name: str) -> bool:
         return name in self._handles
@@ -70,11 +80,31 @@ class Processes:
         """Wait for a death, a wake-up or the time-out; give the dead: name, process, exit code (None when nobody knows)."""
         ready = {fd for fd, _ in self._poll.poll(max(0.0, timeout_s) * 1000)}
         dead = [(name, handle) for name, handle in self._handles.items() if handle.fd in ready]
+        codes = [handle.child.wait() if handle.child else self._reap(handle.fd) for _, handle in dead]
         for name, handle in dead:
             self._poll.unregister(handle.fd)
             os.close(handle.fd)
             del self._handles[name]
-        return [(name, handle.ref, handle.child.wait() if handle.child else None) for name, handle in dead]
+        if self._reaps:
+            self._reap_strangers()
+        return [(name, handle.ref, code) for (name, handle), code in zip(dead, codes, strict=True)]
+
+    def _reap(self, fd: int) -> int | None:
+        """Give the exit code of an adopted process (-n: signal n) if it became our child when its parent died, else None."""
+        try:
+            found = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG) if self._reaps else None
+        except ChildProcessError:
+            return None
+        if found is None:
+            return None
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+    def _reap_strangers(self) -> None:
+        """Reap dead orphans that nobody holds; one that is held is reaped where its exit code is wanted."""
+        held = {ref.pid for ref in self.refs()}
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in held:
+                os.waitid(os.P_PID, found.si_pid, os.WEXITED | os.WNOHANG)
 
     def signal(self, name: str, number: int) -> bool:
         """Signal one process; with SIGKILL its whole group, if it leads one. False when it is gone."""
@@ -84,3 +114,13 @@ class Processes:
         except ProcessLookupError:
             return False
         return send_signal(ref, number, group=number == signal.SIGKILL and leads)
+
+    def rouse(self, name: str) -> bool:
+        """Ask a hung process for the stacks of its threads, if it can give them, and let it go on if it was stopped.
+
+        The kernel hands over the lowest signal first, so the stacks come before what SIGTERM does. False: it gives none.
+        """
+        ref = self._handles[name].ref
+        asked = catches(ref, STACKS_SIGNAL) and send_signal(ref, STACKS_SIGNAL)
+        send_signal(ref, signal.SIGCONT)
+        return asked

@@ -1,34 +1,38 @@
 """The Weaver's shell around plan(): it feeds events in and does what comes out; one of the three that may catch anything.
 
 Place in the flow: `python -m weaver supervise` calls supervise(). Files read: heartbeats, config/, orders; written:
-status/supervisor.json, status/procs/weaver.json, logs/weaver.jsonl. Invariants: one Weaver per home (a kernel lock on the home
-itself); only processes that it started or adopted are signalled, by pid, start time and boot id; if it dies, they go on.
+status/supervisor.json, status/procs/weaver.json, config/local/supervision.json, logs/weaver.jsonl. Invariants: one Weaver per
+home (a kernel lock on the home itself); only what it started or adopted, and what that left behind, is signalled, by pid,
+start time and boot id; if it dies, they go on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import random
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from core.clock import Clock, SystemClock
 from core.keys import make_keys
 from core.log import open_log, write_event
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, send_signal, spawn, spawned, this_process
-from core.status import ProgramView, State, read_heartbeat, read_supervisor_view
+from core.process import STACKS_SIGNAL, ProcessRef, is_alive, send_signal, spawn, spawned, this_process
+from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
-from weaver.adoption import WEAVER, age_s, living, lock_home, ref_of
+from weaver.adoption import WEAVER, age_s, left_by, living, lock_home, ref_of
 from weaver.base_model import BaseModel
 from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
 from weaver.environment import program_environment
+from weaver.memory import GIVEN_UP, Memory
+from weaver.notifier import Notifier
 from weaver.obedience import obey_orders
 from weaver.observed import Observed, Track
-from weaver.outputs import last_words, trim_outputs
+from weaver.outputs import Outputs, last_words
 from weaver.plan import LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Terminate, next_look, plan
 from weaver.processes import Processes
 from weaver.publish import Publisher
@@ -36,14 +40,15 @@ from weaver.wishes import Wishes
 
 BLIND_S = 3.0
 SIGHT_S = 6.0
-TRIM_S = 10.0
 
 
 class Supervisor:
     """Keeps the programs of one home running, or with stopping=True ends them all. The caller holds the lock of the home."""
 
-    def __init__(self, paths: Paths, environ: Mapping[str, str], wishes: Wishes, stopping: bool = False) -> None:
-        self._paths, self._environ = paths, environ
+    def __init__(
+        self, paths: Paths, environ: Mapping[str, str], wishes: Wishes, stopping: bool = False, clock: Clock | None = None
+    ) -> None:
+        self._paths, self._environ, self._clock = paths, environ, clock or SystemClock()
         self._stopping = stopping
         self._log = open_log(paths, WEAVER)
         self._wishes = wishes
@@ -52,16 +57,20 @@ class Supervisor:
         self._processes = Processes(self._wake_read)
         self._dead: list[tuple[str, ProcessRef, int | None]] = []
         self._unexplained: dict[str, Program] = {}
-        self._publisher = Publisher(paths)
+        self._publisher, self._notifier = Publisher(paths, self._clock), Notifier(environ)
+        self._outputs = Outputs(paths.logs)
         self._rng = random.Random()
-        self._trimmed = self._stepped = time.monotonic()
+        self._stepped = self._clock.mono()
         self._blind_until = self._stepped + SIGHT_S
-        view = read_supervisor_view(paths)
-        self._tracks = {item.name: fold.remembered(item) for item in (view.programs if view else ())}
+        self._memory = Memory(paths, self._log)
+        self._tracks = self._memory.recall(wishes.mark)
         self._problem = ""
 
     def install_signals(self) -> None:
-        """Turn SIGTERM and SIGINT into the wish that everything stops. Main thread only."""
+        """Turn SIGTERM and SIGINT into the wish that everything stops; become the parent of orphans. Main thread only."""
+        faulthandler.enable()
+        faulthandler.register(STACKS_SIGNAL)
+        self._processes.become_reaper()
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
@@ -79,16 +88,18 @@ class Supervisor:
                 delay = self._step()
             except Exception as error:  # noqa: BLE001 - the supervisor is one of the three shells
                 self._log.error("this step failed, the next one tries again: %s", error, exc_info=error)
+            self._notifier.alive(self._clock.mono(), self._publisher.note, self._stopping)
             if self._stopping and not self._processes.refs() and not self._dead and self._is_swept():
                 break
             self._dead += self._processes.wait(delay)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 4096)
+        self._memory.forget()
         self._publisher.publish(self._views(), True, "", exit_code=0)
         self._log.info("everything has stopped")
 
     def _step(self) -> float:
-        now = time.monotonic()
+        now = self._clock.mono()
         if now - self._stepped > BLIND_S:
             self._blind_until = now + SIGHT_S
         self._stepped = now
@@ -102,11 +113,9 @@ class Supervisor:
             self._restart(name)
         for action in plan(now, self._desired(), self._observed()):
             self._act(now, action)
+        self._memory.keep(self._tracks, self._wishes.mark, now)
         self._publisher.publish(self._views(), self._stopping, self._problem)
-        if now - self._trimmed >= TRIM_S:
-            self._trimmed = now
-            trim_outputs(self._paths.logs)
-        return next_look(now, self._desired(), self._observed())
+        return min(self._outputs.trim(now), next_look(now, self._desired(), self._observed()))
 
     # -- seeing ----------------------------------------------------------------------------------------------------
 
@@ -159,10 +168,13 @@ class Supervisor:
             self._unexplained[name] = unexplained(name)
         if name == BASE_BUILDER:
             self._base.is_being_made()
-        self._tracks[name] = fold.adopted(self._track(name), time.monotonic(), ref, age_s(ref))
+        self._tracks[name] = fold.adopted(self._track(name), self._clock.mono(), ref, age_s(ref))
         self._log.info("adopted %s (pid %d)", name, ref.pid)
 
     def _bury(self, now: float, name: str, ref: ProcessRef | None, code: int | None) -> None:
+        for orphan in left_by(self._paths, name, ref) if ref is not None else ():
+            self._log.warning("SIGKILL to pid %d, left over from %s", orphan.pid, name)
+            send_signal(orphan, signal.SIGKILL)
         beat = read_heartbeat(self._paths, name)
         if beat is not None and (ref is None or ref_of(beat) != ref):
             beat = None
@@ -176,7 +188,7 @@ class Supervisor:
             del self._tracks[name]
         wait = f", next start in {track.retry - now:.1f} s" if track.state is State.BACKOFF else ""
         self._log.info("%s (pid %s) has ended: exit code %s; now %s%s", name, ref and ref.pid, code, track.state, wait)
-        if track.state in (State.FATAL, State.PARKED):
+        if track.state in GIVEN_UP:
             self._raise_alarm(track)
         elif track.state is State.BACKOFF:
             write_event(self._paths, WEAVER, "died", name=name, reason=track.reason, last_exit=code)
@@ -210,11 +222,13 @@ class Supervisor:
             case Start(name):
                 program = next(program for program in self._desired().programs if program.name == name)
                 self._spawn(now, name, python_argv(program), program.nice)
-            case Terminate(name, grace_s, reason):
+            case Terminate(name, grace_s, reason, is_hung):
                 self._log.info("SIGTERM to %s: %s", name, reason)
                 if not self._stopping:
                     write_event(self._paths, WEAVER, "terminated", name=name, reason=reason)
                 self._processes.signal(name, signal.SIGTERM)
+                if is_hung and self._processes.rouse(name):
+                    self._log.warning("the stacks of %s's threads are in logs/%s.out", name, name)
                 self._tracks[name] = fold.signalled(self._track(name), now, grace_s, reason)
             case Kill(name):
                 self._log.warning("SIGKILL to %s: still alive %.0f s after SIGTERM", name, self._track(name).grace_s)

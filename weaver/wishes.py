@@ -26,6 +26,11 @@ class Wishes:
         self.problem = ""
         self.config, self._desired = self._read()
 
+    @property
+    def mark(self) -> str:
+        """Give a mark of the files in force: another set has another one."""
+        return self._mark
+
     def desired(self, unexplained: tuple[Program, ...], stopping: bool) -> Desired:
         """Give the wish, with the processes that no program explains at its end."""
         return Desired(programs=(*self._desired.programs, *unexplained), off=self._desired.off, stopping=stopping)

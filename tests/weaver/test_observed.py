@@ -130,18 +130,12 @@ def test_exit_of_an_unwanted_program_is_just_the_end() -> None:
     assert (track.state, track.deaths, track.reason) == (State.STOPPED, 0, "")
 
 
-def test_restarts_are_counted_and_survive_a_new_weaver() -> None:
+def test_restarts_are_counted_and_an_adopted_process_was_not_started_again() -> None:
     track, now = lives((40.0, 1), (40.0, 1), (40.0, 1))
     assert track.restarts == 2
-    again = fold.remembered(track.view())
-    assert (again.restarts, again.last_exit, again.state) == (2, 1, State.STOPPED)
-    assert fold.started(again, now, ONE).restarts == 3
-    running = fold.started(track, now, ONE).view()
-    assert fold.adopted(fold.remembered(running), now, ONE, 5.0).restarts == 3, "an adopted process was not started again"
-
-
-def test_view_of_a_program_never_started_counts_nothing() -> None:
-    assert fold.remembered(Track("p").view()) == Track("p")
+    assert fold.started(track, now, ONE).restarts == 3
+    assert fold.adopted(track, now, ONE, 5.0).restarts == 2
+    assert fold.adopted(Track("p"), now, ONE, 5.0).restarts == 0
 
 
 def test_adopted_process_shows_its_own_age() -> None:

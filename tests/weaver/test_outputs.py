@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.paths import Paths
-from weaver.outputs import last_line, last_words, trim_outputs
+from weaver.outputs import FLOOD_BYTES, FLOOD_LOOK_S, LOOK_S, Outputs, last_line, last_words
 
 
 def test_long_output_keeps_its_end_and_its_writer_goes_on(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_long_output_keeps_its_end_and_its_writer_goes_on(tmp_path: Path) -> Non
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(fd, b"".join(b"line %05d\n" % number for number in range(1000)))
     inode = path.stat().st_ino
-    assert trim_outputs(tmp_path, longest=5000, kept=1005) == ["one.out"]
+    assert Outputs(tmp_path, longest=5000, kept=1005).trim(0.0) == LOOK_S
     os.write(fd, b"after\n")
     os.close(fd)
     lines = path.read_text().splitlines()
@@ -29,8 +29,29 @@ def test_long_output_keeps_its_end_and_its_writer_goes_on(tmp_path: Path) -> Non
 def test_short_output_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "one.out").write_text("short\n")
     (tmp_path / "one.jsonl").write_bytes(b"x" * 10_000)
-    assert trim_outputs(tmp_path, longest=5000, kept=1000) == []
+    Outputs(tmp_path, longest=5000, kept=1000).trim(0.0)
     assert (tmp_path / "one.out").read_text() == "short\n"
+    assert (tmp_path / "one.jsonl").stat().st_size == 10_000
+
+
+def test_flood_is_looked_at_ten_times_as_often_until_it_is_over(tmp_path: Path) -> None:
+    outputs, path = Outputs(tmp_path), tmp_path / "one.out"
+    path.write_bytes(b"")
+    assert outputs.trim(0.0) == LOOK_S
+    with path.open("ab") as file:
+        file.write(b"x" * (FLOOD_BYTES + 1))
+    assert outputs.trim(0.4) == pytest.approx(LOOK_S - 0.4), "not before its time"
+    assert outputs.trim(1.0) == pytest.approx(FLOOD_LOOK_S)
+    assert outputs.trim(1.2) == pytest.approx(LOOK_S), "it grew no more"
+
+
+def test_folder_or_link_that_is_named_like_an_output_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "one.out").mkdir()
+    target = tmp_path / "precious"
+    target.write_bytes(b"x" * 10_000)
+    (tmp_path / "two.out").symlink_to(target)
+    Outputs(tmp_path, longest=5000, kept=1000).trim(0.0)
+    assert target.stat().st_size == 10_000
 
 
 @pytest.mark.parametrize(("text", "line"), [("", ""), ("a\nb\n\n \n", "b"), ("x" * 20_000, "x" * 300), ("\xe9", "\ufffd")])

@@ -88,8 +88,6 @@ def test_waiting_is_said_once() -> None:
         (is_down("inbox", State.BACKOFF, retry=NOW), [Start("inbox")]),
         (is_down("inbox", State.PARKED), []),
         (is_down("inbox", State.FATAL), []),
-        (is_down("inbox", State.EXITED), [Start("inbox")]),
-        (is_down("inbox", State.UNKNOWN), [Start("inbox")]),
     ],
 )
 def test_dead_program_is_started_when_its_state_says_so(track: Track, actions: list[Action]) -> None:
@@ -106,7 +104,7 @@ def test_dead_program_is_started_when_its_state_says_so(track: Track, actions: l
     ],
 )
 def test_program_past_its_promise_is_hung(track: Track, late: str | None) -> None:
-    assert plan(NOW, wish(INBOX), seen(track)) == ([Terminate("inbox", 5.0, f"hung: {late}")] if late else [])
+    assert plan(NOW, wish(INBOX), seen(track)) == ([Terminate("inbox", 5.0, f"hung: {late}", hung=True)] if late else [])
 
 
 def test_nobody_is_hung_while_the_weaver_itself_was_asleep() -> None:
@@ -116,7 +114,7 @@ def test_nobody_is_hung_while_the_weaver_itself_was_asleep() -> None:
 
 def test_hung_trainer_is_ended_but_never_started() -> None:
     assert plan(NOW, wish(TRAINER), seen(runs("trainer", -1))) == [
-        Terminate("trainer", 30.0, "hung: no heartbeat when it was due")
+        Terminate("trainer", 30.0, "hung: no heartbeat when it was due", hung=True)
     ]
     assert plan(NOW, wish(TRAINER), seen()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,14 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from core.clock import boot_id
 from core.errors import LockHeld
 from core.files import read_records
 from core.orders import answered, place
 from core.paths import Paths
-from core.process import is_alive, spawned
-from core.status import ProgramView, State, read_heartbeat, read_supervisor_view
+from core.process import ProcessRef, is_alive, spawned, start_ticks
+from core.status import Heartbeat, ProgramView, State, is_fresh, read_heartbeat, read_supervisor_view, write_heartbeat
 from tests.fakes import delete_status, home_environment, make_home, wait_for
 from weaver.adoption import living, lock_home, ref_of
+from weaver.backoff import CRASH_LOOP
+from weaver.memory import Memory
+from weaver.observed import Track
+from weaver.processes import Processes
+from weaver.wishes import Wishes
 
 SCRIPT = str(Path(__file__).with_name("weaver_of_pretenders.py"))
 
@@ -72,6 +79,14 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         os.kill(ref.pid, signal.SIGKILL)
 
 
+def beat(paths: Paths, name: str, pid: int, ticks: int, boot: str | None = None) -> None:
+    """Forge a heartbeat that is past its promise."""
+    write_heartbeat(paths, Heartbeat(
+        name=name, pid=pid, start_ticks=ticks, boot_id=boot or boot_id(), state=State.RUNNING, seq=1, beat_mono=0.0,
+        next_due_mono=0.0, beat_at="", phase="", note="", last_report=None, last_error=None, exit_code=None, version="0",
+    ))  # fmt: skip
+
+
 def pid_of(program: ProgramView) -> int:
     assert program.pid is not None
     return program.pid
@@ -112,19 +127,61 @@ def test_spent_budget_is_restarted(stage: Stage) -> None:
     assert stage.until("one", State.BACKOFF, State.STARTING, restarts=1).last_exit == 75
 
 
-@pytest.mark.parametrize("manner", ["frozen", "silent", "parent"])
-def test_hung_program_is_ended_with_sigkill_and_started_anew(stage: Stage, manner: str) -> None:
-    """About 8 s: a Weaver that has just started calls nobody hung for 6 s."""
-    stage.start(f"one:{manner}")
-    first = pid_of(stage.until("one", State.RUNNING, State.STARTING))
+HUNG = {"frozen": "main", "silent": "main", "parent": "sleep_here", "spinning": "spin_here", "sleeping": "sleep_here"}
+HUNG |= {"reading": "read_here"}  # the function that its stacks must show
+
+
+def test_hung_programs_show_their_stacks_and_are_ended_with_sigkill_and_started_anew(stage: Stage) -> None:
+    """About 10 s: a Weaver that has just started calls nobody hung for 6 s."""
+    stage.start(*(f"{manner}:{manner}" for manner in HUNG))
+    first = {manner: pid_of(stage.until(manner, State.RUNNING, State.STARTING)) for manner in HUNG}
+    child = child_of(stage)
+    for manner, function in HUNG.items():
+        again = stage.until(manner, State.STARTING, State.RUNNING, restarts=1)
+        assert again.pid != first[manner] and again.last_exit == -9
+        assert f"SIGTERM to {manner}: hung" in stage.log() and f"SIGKILL to {manner}" in stage.log()
+        assert f'"event": "terminated", "name": "{manner}", "reason": "hung' in stage.events()
+        printed = (stage.paths.logs / f"{manner}.out").read_text()
+        assert "most recent call first" in printed and f"in {function}" in printed
+        assert f"the stacks of {manner}'s threads are in logs/{manner}.out" in stage.log()
+    wait_for("the end of the parent's child", lambda: not _is_alive(child))
+
+
+def test_stopped_program_is_let_go_on_so_that_it_can_end_in_order(stage: Stage) -> None:
+    """About 8 s, as above: SIGSTOP is a hang as well, and a trainer that goes on for a moment saves."""
+    stage.start("one:stopped")
+    first = pid_of(stage.until("one", State.RUNNING))
     again = stage.until("one", State.STARTING, State.RUNNING, restarts=1)
-    assert again.pid != first
-    assert "hung" in stage.log() and "SIGKILL to one" in stage.log()
-    assert again.last_exit == -9
-    assert '"event": "terminated", "name": "one", "reason": "hung' in stage.events()
-    if manner == "parent":
-        child = Path(f"/proc/{(stage.paths.home / 'child.pid').read_text()}")
-        wait_for("the end of its child", lambda: again.pid != first and not _is_alive(child))
+    assert again.pid != first and again.last_exit == 0, "it took the SIGTERM"
+    assert "hung" in stage.log() and "SIGKILL" not in stage.log()
+
+
+def test_program_that_shows_no_stacks_is_not_killed_by_the_question(stage: Stage) -> None:
+    """SIGUSR2 ends a process that does not expect it: before it is sent, the kernel is asked."""
+    with subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(100)"],
+                          stdout=subprocess.PIPE) as child:  # fmt: skip
+        assert child.stdout is not None and child.stdout.readline() == b"up\n"
+        ref = ProcessRef(pid=child.pid, start_ticks=start_ticks(child.pid) or 0, boot_id=boot_id())
+        processes = Processes(os.eventfd(0))
+        assert processes.adopt("one", ref) and not processes.rouse("one")
+        assert child.poll() is None
+        child.kill()
+
+
+def child_of(stage: Stage) -> Path:
+    path = stage.paths.home / "child.pid"
+    return Path(f"/proc/{wait_for('a child', lambda: path.read_text() if path.exists() else '')}")
+
+
+def test_what_a_killed_program_leaves_in_its_session_is_ended_before_its_replacement_starts(stage: Stage) -> None:
+    stage.start("one:mother")
+    first = pid_of(stage.until("one", State.RUNNING))
+    orphan = child_of(stage)
+    os.kill(first, signal.SIGKILL)
+    stage.until("one", State.RUNNING, restarts=1)
+    assert not orphan.exists(), "ended and reaped: the Weaver is the parent of orphans"
+    log = stage.log()
+    assert log.index(f"SIGKILL to pid {orphan.name}, left over from one") < log.rindex("started one")
 
 
 def _is_alive(process: Path) -> bool:
@@ -197,6 +254,84 @@ def test_children_of_a_killed_program_are_swept_when_everything_stops(stage: Sta
         assert child.wait(10.0) == -signal.SIGKILL
     assert weaver.wait(10.0) == 0
     assert not list(spawned(stage.paths.home_id))
+
+
+@pytest.mark.parametrize("state", [State.PARKED, State.FATAL])
+def test_killed_weaver_forgets_nothing_that_was_given_up_even_without_status(stage: Stage, state: State) -> None:
+    manner = "misconfigured" if state is State.PARKED else "crashes"
+    past = Track("one", State.BACKOFF, deaths=1, short_lives=CRASH_LOOP - 1, starts=7, last_exit=1)
+    mark = Wishes(stage.paths, home_environment(stage.paths)).mark
+    Memory(stage.paths, logging.getLogger("test")).keep({"one": past}, mark, 0.0)
+    weaver = stage.start(f"one:{manner}")
+    before = stage.until("one", state)
+    weaver.kill()
+    weaver.wait()
+    delete_status(stage.paths)
+    weaver = stage.start(f"one:{manner}", "two:steady")
+    after = stage.until("one", state)
+    stage.until("two", State.RUNNING)
+    assert after == before and "started one" not in stage.log().split("started (pid")[-1]
+    weaver.send_signal(signal.SIGTERM)
+    assert weaver.wait(10.0) == 0
+    stage.start("one:steady")
+    assert stage.until("one", State.RUNNING).restarts == 0, "after an orderly stop everything begins anew"
+
+
+def test_back_off_goes_on_where_the_killed_weaver_was(stage: Stage) -> None:
+    weaver = stage.start("one:crashes")
+    stage.until("one", State.BACKOFF, restarts=2)
+    weaver.kill()
+    weaver.wait()
+    delete_status(stage.paths)
+    stage.start("one:crashes")
+    stage.until("one", State.BACKOFF, restarts=3)
+    assert "next start in 4." in stage.log(), "the fourth death in a row"
+
+
+def test_heartbeat_of_a_pid_that_now_is_another_process_signals_nobody(stage: Stage) -> None:
+    """About 7 s: the forged beat is long past its promise, and everything is stopped in the end."""
+    with subprocess.Popen(["sleep", "100"]) as foreign:
+        ticks = start_ticks(foreign.pid) or 0
+        beat(stage.paths, "one", pid=foreign.pid, ticks=ticks - 1)
+        beat(stage.paths, "stranger", pid=foreign.pid, ticks=ticks - 1)
+        weaver = stage.start("one:steady")
+        assert pid_of(stage.until("one", State.RUNNING)) != foreign.pid
+        beat(stage.paths, "stranger", pid=foreign.pid, ticks=ticks - 1, boot="another boot")
+        weaver.send_signal(signal.SIGTERM)
+        assert weaver.wait(10.0) == 0
+        assert foreign.poll() is None and str(foreign.pid) not in stage.log().replace(str(weaver.pid), "")
+        foreign.kill()
+
+
+def test_flood_of_a_hundred_thousand_lines_a_second_stays_bounded(stage: Stage) -> None:
+    """About 10 s: at 10 MB a second the file is cut several times."""
+    stage.start("one:flood")
+    stage.until("one", State.RUNNING)
+    path, longest, cuts, size = stage.paths.logs / "one.out", 0, 0, 0
+    deadline = time.monotonic() + 60.0
+    while cuts < 3:
+        assert time.monotonic() < deadline, f"{cuts} cuts, {size} bytes"
+        before, size = size, path.stat().st_size
+        longest, cuts = max(longest, size), cuts + (size < before)
+        time.sleep(0.01)
+    print(f"longest: {longest / 1e6:.1f} MB")
+    assert longest < 35e6
+    assert stage.until("one", State.RUNNING).restarts == 0, "it was not disturbed"
+
+
+def test_clock_that_jumps_ten_years_changes_displayed_times_only(stage: Stage) -> None:
+    stage.start("one:steady", "two:crashes")
+    first = stage.until("one", State.RUNNING)
+    (stage.paths.home / "jump").touch()
+    beats = wait_for("a beat of another year", lambda: [
+        found for found in [read_heartbeat(stage.paths, "weaver")] if found and found.beat_at > "2030"
+    ])  # fmt: skip
+    assert is_fresh(beats[0], time.monotonic())
+    stage.until("two", State.BACKOFF, restarts=3)
+    assert stage.program("one") == first and "hung" not in stage.log()
+    (stage.paths.home / "jump").unlink()
+    wait_for("a beat of this year", lambda: (found := read_heartbeat(stage.paths, "weaver")) and found.beat_at < "2030")
+    assert stage.program("one") == first and "hung" not in stage.log()
 
 
 def test_second_weaver_of_a_home_names_the_first(stage: Stage) -> None:
