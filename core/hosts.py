@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
 
+from core.config_files import Fault
+from core.config_shapes import Flaw, flaws
 from core.errors import InvalidConfig, InvalidData, NotFound, Unavailable
 from core.names import is_identifier
 from core.paths import Paths
-from core.records import Part, Record, decode_strict, read_if_there
+from core.records import Part, Record, decode_strict, read_if_there, strict_json
+from core.strict_yaml import key_lines
 
+FILE = "config/hosts.json"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("trainer", "inference", "hub", "storage")
 _PORT_VARIABLES = {"inference": "WEAVER_ORACLE_PORT", "web": "WEAVER_WEB_PORT"}
@@ -50,24 +55,43 @@ class Hosts(Record, frozen=True, tag="weaver.hosts/1"):
     hosts: dict[str, Host]
 
 
-def load_hosts(paths: Paths) -> Hosts:
-    """Read config/hosts.json. Raises InvalidConfig or CorruptRecord with what is valid."""
-    path = paths.config / "hosts.json"
+def compose_hosts(text: str | None) -> tuple[Hosts | None, list[Fault]]:
+    """Make the hosts of the text of config/hosts.json; None and every fault where there is one."""
+    if text is None:
+        return None, [Fault(file=FILE, detail="is missing", valid="the shipped one fits every machine")]
     try:
-        hosts = decode_strict(Hosts, path.read_bytes(), str(path))
-    except FileNotFoundError as error:
-        raise InvalidConfig(path=str(path), detail="is missing") from error
-    except OSError as error:
-        raise InvalidConfig(path=str(path), detail=f"cannot be read: {error.strerror}") from error
+        value = strict_json(text)
+    except (ValueError, RecursionError) as error:
+        return None, [Fault(file=FILE, detail=f"is not JSON: {error}")]
+    shape = {key: inner for key, inner in value.items() if key != "schema"} if isinstance(value, dict) else value
+    found = [*flaws(Hosts, shape)]
+    if not found:
+        try:
+            hosts = decode_strict(Hosts, text.encode(), FILE)
+        except InvalidData as error:
+            return None, [Fault(file=FILE, detail=str(error))]
+        found = [*_flaws_of_names(hosts)]
+        if not found:
+            return hosts, []
+    lines = key_lines(text)
+    return None, [
+        Fault(
+            file=FILE, line=lines.get(flaw.key), key=".".join(flaw.key) or None, detail=flaw.detail, valid=flaw.valid or None,
+            suggestion=flaw.near or None,
+        )
+        for flaw in found
+    ]  # fmt: skip
+
+
+def _flaws_of_names(hosts: Hosts) -> Iterator[Flaw]:
     for name, host in hosts.hosts.items():
         if not is_identifier(name):
-            raise InvalidConfig(path=str(path), detail=f"{name!r} is no host id: expected a-z, 0-9, '.', '_', '-'")
+            yield Flaw(("hosts", name), f"{name!r} is no host id", "expected a-z, 0-9, '.', '_', '-'")
         for what, said, valid in (("roles", host.roles, ROLES), ("services", host.services, SERVICES)):
-            unknown = sorted(set(said) - set(valid))
-            if unknown:
-                detail = f"host {name!r} has unknown {what} {unknown}; valid: {', '.join(valid)}"
-                raise InvalidConfig(path=str(path), detail=detail)
-    return hosts
+            for unknown in sorted(set(said) - set(valid)):
+                near = difflib.get_close_matches(unknown, valid, 1)
+                key = ("hosts", name, what)
+                yield Flaw(key, f"there is no {unknown!r}", f"valid: {', '.join(valid)}", near[0] if near else "")
 
 
 def this_host(hosts: Hosts, environ: Mapping[str, str]) -> str:
@@ -121,12 +145,11 @@ def read_endpoint(paths: Paths, service: str) -> Endpoint | None:
         return None
 
 
-def get_service_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
+def get_service_url(paths: Paths, hosts: Hosts, service: str, environ: Mapping[str, str]) -> str:
     """Give the base URL of a service, by the port it really took when it runs on this host.
 
     Raises NotFound for an unknown service, Unavailable while one that takes any port (0) has not said which.
     """
-    hosts = load_hosts(paths)
     here = this_host(hosts, environ)
     name = service_host(hosts, service, here)
     taken = read_endpoint(paths, service) if name == here else None

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from core.clock import boot_id
 from core.errors import Unavailable
-from core.hosts import get_service_url, load_hosts, read_endpoint, service_host, this_host
+from core.hosts import Hosts, get_service_url, read_endpoint, service_host, this_host
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
 from core.status import (
+    ConfigStatus,
     DaemonStatus,
     Heartbeat,
     ProgramView,
@@ -133,6 +134,10 @@ class Liveness:
             return "degraded"
         return "healthy" if all(row.state is State.RUNNING for row in self.rows()) else "degraded"
 
+    def config(self) -> ConfigStatus | None:
+        """Give how the configuration stands, as a living Weaver says."""
+        return self._view.config if self._view and self._weaver else None
+
     def problems(self) -> list[str]:
         """Say what is wrong with the Weaver itself."""
         anyone = any(seen.alive for name, seen in self._seen.items() if name != WEAVER)
@@ -145,15 +150,14 @@ class Liveness:
         return stopping + ([beat.last_error] if beat.last_error else [])
 
 
-def living_url(paths: Paths, service: str, environ: Mapping[str, str]) -> str:
+def living_url(paths: Paths, hosts: Hosts, service: str, environ: Mapping[str, str]) -> str:
     """Give where a service answers, if the very process that took its port is there.
 
     Where it is not, another program may have the port, and nobody is to send it a key. Raises NotFound for an unknown service,
     Unavailable.
     """
-    hosts = load_hosts(paths)
     here = this_host(hosts, environ)
-    url = get_service_url(paths, service, environ)
+    url = get_service_url(paths, hosts, service, environ)
     if service_host(hosts, service, here) == here:
         program = _PROGRAM_OF[service]
         taken, beat = read_endpoint(paths, service), read_heartbeat(paths, program)

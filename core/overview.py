@@ -16,18 +16,19 @@ from core.checkpoints.places import Ranked, Ranking
 from core.checkpoints.served import changes, read_deployments, read_serving
 from core.clock import Clock, from_iso, iso
 from core.config import Config
-from core.config import load as load_config
-from core.errors import InvalidData, NotFound, WeaverError
+from core.config_files import HOSTS, read_files
+from core.errors import InvalidConfig, InvalidData, NotFound
 from core.evals.standing import Curriculum, nothing_to_learn
 from core.gpu import read_gpus
-from core.hosts import Hosts, base_url, describe, load_hosts, read_endpoint, service_host, this_host, wanted_port
+from core.hosts import Hosts, base_url, compose_hosts, describe, read_endpoint, service_host, this_host, wanted_port
+from core.in_force import read_in_force
 from core.jobs.job import Job
 from core.jobs.spool import Spool
 from core.liveness import TRAINER, Liveness, Seen
 from core.paths import Paths
 from core.records import Part, R, Record, read_if_there
 from core.runs.run import Progress
-from core.status import DiskStatus, GpuStatus, QueueStatus, ServingStatus, StatusReport, TrainingStatus
+from core.status import ConfigStatus, DiskStatus, GpuStatus, QueueStatus, ServingStatus, StatusReport, TrainingStatus
 
 SHOWN_RANKS = 3
 LATE_PROOFS = 2.5
@@ -61,12 +62,14 @@ class Overview(Record, frozen=True, tag="weaver.overview/1"):
 
 
 def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
-    """Read everything once. Raises InvalidConfig, CorruptRecord and NewerRecord for hosts.json, and nothing for views."""
-    hosts = load_hosts(paths)
-    here = this_host(hosts, environ)
+    """Read everything once. Raises InvalidConfig for hosts.json where there never was a good one, and nothing for views."""
     living = Liveness(paths, clock.mono())
     problems = living.problems()
-    config = _config(paths, environ, problems)
+    config, hosts, here, said = _in_force(paths, environ)
+    standing = living.config()
+    if standing is None:
+        standing, problem = said
+        problems += [problem] if problem else []
     serving = _serving(paths)
     proof_age_s = (clock.now() - from_iso(serving.verified_at)).total_seconds() if serving else None
     curriculum = _view(Curriculum, paths.status / "curriculum.json")
@@ -81,7 +84,7 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
             free_bytes=shutil.disk_usage(paths.home).free,
             floor_bytes=config.weaver.disk.floor_bytes if config else None,
         ),
-        hosts=describe(hosts),
+        hosts=describe(hosts), config=standing,
     )  # fmt: skip
     return Overview(
         status=status, skills=_skills(curriculum), nothing_to_learn=curriculum is not None and nothing_to_learn(curriculum),
@@ -91,14 +94,20 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
     )  # fmt: skip
 
 
-def _config(paths: Paths, environ: Mapping[str, str], problems: list[str]) -> Config | None:
-    """Read the configuration; what is wrong with it is shown, it does not blind the status."""
+def _in_force(
+    paths: Paths, environ: Mapping[str, str]
+) -> tuple[Config | None, Hosts, str, tuple[ConfigStatus, str]]:  # fmt: skip
+    """Read what is in force: configuration, hosts, this host, and how it stands; no configuration does not blind the status."""
     try:
-        return load_config(paths, environ)
-    except WeaverError as error:
-        if not any(str(error) in problem for problem in problems):
-            problems.append(f"The configuration is refused: {error}")
-        return None
+        now = read_in_force(paths, environ)
+    except InvalidConfig as error:
+        hosts, _ = compose_hosts(read_files(paths)[0].get(HOSTS))
+        if hosts is None:
+            raise
+        where, reason = str(error.facts["path"]), str(error.facts["detail"])
+        standing = ConfigStatus(state="refused", in_force_at=None, where=where, reason=reason, since=None)
+        return None, hosts, this_host(hosts, environ), (standing, f"{error}. There never was a good configuration.")
+    return now.config, now.hosts, now.here, (now.status(), now.problem)
 
 
 def _view(kind: type[R], path: Path) -> R | None:

@@ -22,13 +22,18 @@ def find_home(environ: Mapping[str, str], start: Path) -> tuple[Path, str]:
             home = Path(named).expanduser().resolve()
         except RuntimeError as error:  # ~somebody whom this machine does not know
             raise NoHome(detail=f"WEAVER_HOME is {named}: {error}") from error
-        if not (home / "config" / "hosts.json").is_file():
+        if not _is_home(home):
             raise NoHome(detail=f"WEAVER_HOME is {named}, which is none")
         return home, "WEAVER_HOME"
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / "config" / "hosts.json").is_file():
+        if _is_home(folder):
             return folder, f"config/hosts.json in {folder}"
     raise NoHome(detail=f"WEAVER_HOME is not set, and neither {start} nor a folder above it is one")
+
+
+def _is_home(folder: Path) -> bool:
+    """Say whether a folder has a hosts.json, or had one that is still in force: deleting it moves no running factory out."""
+    return (folder / "config" / "hosts.json").is_file() or Paths(folder).in_force.is_file()
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,14 @@ class Paths:
         return self.local / "supervision.json"
 
     @property
+<<<<<<< theirs
+    def in_force(self) -> Path:
+        """The last good files of config/, in one record."""
+        return self.local / "in_force.json"
+
+    @property
+=======
+>>>>>>> weaver
     def suites(self) -> Path:
         """Frozen suites."""
         return self.config / "suites"

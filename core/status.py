@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -95,6 +95,19 @@ class ProgramView(Part, frozen=True):
     reason: str
 
 
+class ConfigStatus(Part, frozen=True):
+    """Which configuration is in force, and what is wrong with a newer one; where: a file with its line, or a variable.
+
+    in_force_at: since when the files in force are as they are; null when there never were good ones. where, reason and since are null while nothing is refused.
+    """
+
+    state: Literal["good", "refused"]
+    in_force_at: str | None
+    where: str | None
+    reason: str | None
+    since: str | None
+
+
 class SupervisorView(Record, frozen=True, tag="weaver.supervisor/1"):
     """status/supervisor.json: the Weaver's own account of every wanted program, in starting order; a view."""
 
@@ -105,6 +118,7 @@ class SupervisorView(Record, frozen=True, tag="weaver.supervisor/1"):
     started_at: str
     stopping: bool
     programs: list[ProgramView]
+    config: ConfigStatus | None = None
     home_id: str | None = None
 
 
@@ -212,3 +226,4 @@ class StatusReport(Record, frozen=True, tag="weaver.status/1"):
     gpus: list[GpuStatus]
     disk: DiskStatus
     hosts: dict[str, Any]
+    config: ConfigStatus | None

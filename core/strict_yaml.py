@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -56,3 +57,20 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Strict)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidConfig(path=where, detail=f"is not YAML: {error}") from error
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Give the line, from 1, on which each key of a document stands; nothing for a document that is not YAML."""
+    try:
+        node = yaml.compose(text, Loader=_Strict)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return dict(_lines(node, ()))
+
+
+def _lines(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                yield (*above, key.value), key.start_mark.line + 1
+                yield from _lines(value, (*above, key.value))

@@ -9,8 +9,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.config import load
 from core.errors import NotFound, WeaverError
+from core.in_force import read_in_force
 from core.paths import Paths, find_home
 from core.process import STACKS_SIGNAL
 
@@ -20,7 +20,7 @@ def _init(home: Path, model: str) -> int:
     from trainer.model import ensure_base
 
     paths = Paths(home)
-    config = load(paths)
+    config = read_in_force(paths, os.environ).config
     if model not in config.weaver.models:
         raise NotFound(kind="model", name=model, known=", ".join(sorted(config.weaver.models)))
     source = ModelSource(name=model, paths=paths, config=config.weaver.models[model])
@@ -33,7 +33,7 @@ def _run(home: Path, verb: str, model: str | None) -> int:
         from trainer.serve.app import main as serve
 
         return serve(home)
-    name = model or load(Paths(home)).weaver.model
+    name = model or read_in_force(Paths(home), os.environ).config.weaver.model
     if verb == "init":
         return _init(home, name)
     from trainer.worker import work

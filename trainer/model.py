@@ -13,12 +13,13 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from core.checkpoints.checkpoint import Checkpoint, ModelFacts
+from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.ledger import Ledger, verify
 from core.clock import iso
 from core.config import TrainingConfig
 from core.errors import InvalidConfig, InvalidData
 from core.files import replace_durable
+from core.locked import ModelFacts, model_flaws
 from core.names import checkpoint_name, checkpoint_step
 from core.paths import ModelPaths
 from core.records import encode_pretty, read_if_there
@@ -46,7 +47,7 @@ def ensure_base(source: ModelSource, seed: int, now: datetime) -> str:
     model = source.paths.model(source.name)
     facts = read_if_there(ModelFacts, model.facts)
     if facts is not None:
-        _refuse_other_base(source, facts)
+        _refuse_change(source, facts)
     there = [name for name in Ledger(source.paths).names(source.name) if checkpoint_step(name) == 0]
     if there and facts is not None:
         return there[0]
@@ -61,13 +62,9 @@ def ensure_base(source: ModelSource, seed: int, now: datetime) -> str:
     return name
 
 
-def _refuse_other_base(source: ModelSource, facts: ModelFacts) -> None:
-    if facts.base != source.config.base:
-        raise InvalidConfig(
-            path=f"models.{source.name}.base",
-            detail=f"is {source.config.base!r}, but the model was begun from {facts.base!r} and is locked to it; "
-            "give the other base another name",
-        )
+def _refuse_change(source: ModelSource, facts: ModelFacts) -> None:
+    for flaw in model_flaws(source.name, source.config, facts):
+        raise InvalidConfig(path=".".join(flaw.key), detail=f"{flaw.detail}; {flaw.valid}")
 
 
 def _write_base(folder: Path, source: ModelSource, name: str, seed: int, now: datetime) -> None:
@@ -115,12 +112,7 @@ def check_locked(source: ModelSource) -> ModelFacts:
     facts = read_if_there(ModelFacts, model.facts)
     if facts is None:
         raise InvalidData(where=str(model.facts), detail="is missing; run: python -m trainer init")
-    _refuse_other_base(source, facts)
-    if source.config.max_length > facts.context_length:
-        raise InvalidConfig(
-            path=f"models.{source.name}.max_length",
-            detail=f"is {source.config.max_length}; the model's context is {facts.context_length}",
-        )
+    _refuse_change(source, facts)
     return facts
 
 

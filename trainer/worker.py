@@ -16,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 
 from core.clock import SystemClock, iso
-from core.config import fingerprint, load
-from core.errors import InvalidConfig, InvalidData, LockHeld, NotFound, WeaverError
+from core.config import Config
+from core.errors import InvalidData, LockHeld, NotFound, WeaverError
 from core.files import replace_durable
+from core.in_force import Following
 from core.jobs.job import Sidecar
 from core.log import open_log, write_event
 from core.paths import Paths
@@ -51,10 +52,11 @@ class Worker:
         self.paths, self.model = Paths(home), model
         self.log = open_log(self.paths, "trainer")
         self.stopping = False
-        self._mark, self._config = fingerprint(self.paths), load(self.paths)
+        self._following, self._said = Following(self.paths, os.environ), ""
         if model not in self._config.weaver.models:
             raise NotFound(kind="model", name=model, known=", ".join(sorted(self._config.weaver.models)))
         self._me, self._clock = this_process(), SystemClock()
+        self._reload_if_changed()
         self._seq, self._beaten = 0, 0.0
         self._report: LastReport | None = None
         self.engine = TrainerEngine(
@@ -133,17 +135,15 @@ class Worker:
             write_event(self.paths, "trainer", "checkpoint", model=self.model, checkpoint=name)
 
     def _reload_if_changed(self) -> None:
-        """Read config/ again when it has changed; a new one that is not valid does not take the place of the old."""
-        try:
-            mark = fingerprint(self.paths)
-            if mark == self._mark:
-                return
-            self._mark = mark
-            self._config = load(self.paths)
-        except FileNotFoundError:
-            return  # an editor is replacing a file at this moment
-        except InvalidConfig as error:
-            self.log.error("config/ has changed but is not valid, the old one stays in force: %s", error)
+        """Read config/ again when it has changed; a new one that is not good does not take the place of the old."""
+        self._following.look(self._clock.mono())
+        if self._following.now.problem != self._said:
+            self._said = self._following.now.problem
+            self.log.error("%s", self._said or "the files under config/ are good again")
+
+    @property
+    def _config(self) -> Config:
+        return self._following.now.config
 
     def _next_request(self) -> RunRequest | None:
         """Give the oldest claimed job that has run.json and no result.json."""

@@ -53,7 +53,9 @@ def up(home: Path, wait_s: float = 120.0) -> None:
     Raises InvalidConfig, InvalidData, StartFailed, Degraded (a program was given up), TimedOut.
     """
     paths = Paths(home.resolve())
-    Wishes(paths, os.environ)  # a broken configuration is an error here, not in a log
+    problem = Wishes(paths, os.environ).problem  # where there never was a good configuration: an error here, not in a log
+    if problem:
+        _say(f"weaver: {problem}")
     running = weaver_process(paths)
     view = read_supervisor_view(paths)
     if running and view and view.stopping and view.pid == running.pid:
@@ -113,7 +115,7 @@ def down(home: Path) -> int:
     try:
         is_left = any(program != WEAVER for program, _ in spawned(paths.home_id)) or bool(living(paths))
         if is_left:
-            Supervisor(paths, os.environ, LastWish(paths, os.environ), stopping=True).run()
+            Supervisor(paths, os.environ, LastWish(), stopping=True).run()
     finally:
         os.close(held)
     _say("Everything has stopped." if weaver or is_left else f"Nothing runs in {paths.home}.")

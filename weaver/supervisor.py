@@ -114,7 +114,11 @@ class Supervisor:
         for action in plan(now, self._desired(), self._observed()):
             self._act(now, action)
         self._memory.keep(self._tracks, self._wishes.mark, now)
+<<<<<<< theirs
+        self._publisher.publish(self._views(), self._stopping, self._problem, self._wishes.status())
+=======
         self._publisher.publish(self._views(), self._stopping, self._problem)
+>>>>>>> weaver
         return min(self._outputs.trim(now), next_look(now, self._desired(), self._observed()))
 
     # -- seeing ----------------------------------------------------------------------------------------------------
@@ -138,6 +142,10 @@ class Supervisor:
         if self._wishes.problem != self._problem:
             self._problem = self._wishes.problem
             self._log.error(self._problem or "the files under config/ are good again")
+            status = self._wishes.status()
+            if status is not None:
+                facts = {"where": status.where, "reason": status.reason, "in_force_at": status.in_force_at}
+                write_event(self._paths, WEAVER, f"config_{status.state}", **facts)
         if is_new:
             self._log.info("config/ has changed: what was given up is tried again")
             self._base.look_again(self._wishes.config.weaver.model)

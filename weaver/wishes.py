@@ -1,30 +1,52 @@
 """What people want, as the files say it now: roles of this host, configuration, what is switched off; looked at time and again.
 
-Files read: config/ and config/local/desired.json. Invariant: a bad new file leaves the old wish in force and is said aloud.
+Files read: config/ and config/local/desired.json; written: the good files of config/, kept in config/local/in_force.json.
+Invariant: a bad new file leaves the old wish in force and is said aloud.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.config import Config, fingerprint, load
-from core.errors import WeaverError
-from core.hosts import load_hosts, this_host
+from core.config import Config
+from core.errors import InvalidData
+from core.in_force import LOOK_S, Following, keep
 from core.paths import Paths
+from core.status import ConfigStatus
 from weaver.desired import PROGRAMS, Desired, Program, programs_for, read_off
-
-LOOK_S = 2.0
 
 
 class Wishes:
-    """The wish in force. `programs` takes the place of the programs of this host's roles (for tests)."""
+    """The wish in force. `programs` takes the place of the programs of this host's roles (for tests).
+
+    Raises InvalidConfig when neither the files are good nor any were ever kept.
+    """
 
     def __init__(self, paths: Paths, environ: Mapping[str, str], programs: tuple[Program, ...] | None = None) -> None:
-        self._paths, self._environ, self._fixed = paths, environ, programs
-        self._mark = fingerprint(paths)
+        self._paths, self._fixed = paths, programs
+        self._following = Following(paths, environ)
+        self._off = read_off(paths)
         self._looked = float("-inf")
-        self.problem = ""
-        self.config, self._desired = self._read()
+        self._remarks = dict[str, str]()
+
+    @property
+    def config(self) -> Config:
+        """Give the configuration in force."""
+        return self._following.now.config
+
+    @property
+    def mark(self) -> str:
+        """Give a mark of the files in force: another set has another one."""
+        return "".join(f"{name}\0{text}\0" for name, text in sorted(self._following.now.files.items()))
+
+    @property
+    def problem(self) -> str:
+        """Say what is wrong with the files; nothing when all is well."""
+        return "; ".join(filter(None, (self._following.now.problem, *self._remarks.values())))
+
+    def status(self) -> ConfigStatus | None:
+        """Give what status shows of the configuration in force."""
+        return self._following.now.status()
 
     @property
     def mark(self) -> str:
@@ -33,41 +55,57 @@ class Wishes:
 
     def desired(self, unexplained: tuple[Program, ...], stopping: bool) -> Desired:
         """Give the wish, with the processes that no program explains at its end."""
-        return Desired(programs=(*self._desired.programs, *unexplained), off=self._desired.off, stopping=stopping)
+        now = self._following.now
+        programs = programs_for(now.hosts.hosts[now.here].roles) if self._fixed is None else self._fixed
+        return Desired(programs=(*programs, *unexplained), off=self._off, stopping=stopping)
 
     def has_changed(self, now: float) -> bool:
-        """Look at the files at most every LOOK_S; say whether people changed something under config/ that is now in force."""
+        """Look at the files at most every LOOK_S; say whether another configuration is in force. A good one is kept."""
         if now - self._looked < LOOK_S:
             return False
         self._looked = now
+        is_new = self._following.look(now)
+        self._remarks.clear()
         try:
-            mark = fingerprint(self._paths)
-            is_new = mark != self._mark
-            self.config, self._desired = self._read() if is_new else (self.config, self._with_off())
-        except FileNotFoundError:
-            return False  # an editor is replacing a file at this moment
-        except WeaverError as error:
-            self.problem = f"the old wish stays in force: {error}"
-            return False
-        self._mark, self.problem = mark, ""
+            keep(self._paths, self._following.now)
+        except OSError as error:
+            self._remarks["keep"] = f"the good configuration could not be kept: {error}"
+        try:
+            self._off = read_off(self._paths)
+        except InvalidData as error:
+            self._remarks["off"] = f"what is switched off stays as it was: {error}"
         return is_new
-
-    def _read(self) -> tuple[Config, Desired]:
-        hosts = load_hosts(self._paths)
-        roles = hosts.hosts[this_host(hosts, self._environ)].roles
-        programs = programs_for(roles) if self._fixed is None else self._fixed
-        return load(self._paths, self._environ), Desired(programs=programs, off=read_off(self._paths))
-
-    def _with_off(self) -> Desired:
-        return Desired(programs=self._desired.programs, off=read_off(self._paths))
 
 
 class LastWish(Wishes):
     """That everything stops: it reads no file, so that a broken configuration keeps nothing alive."""
 
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def config(self) -> Config:
+        """Give the defaults: nothing is started by them."""
+        return Config()
+
+    @property
+    def mark(self) -> str:
+        """Say nothing."""
+        return ""
+
+    @property
+    def problem(self) -> str:
+        """Say nothing."""
+        return ""
+
+    def status(self) -> ConfigStatus | None:
+        """Say nothing."""
+        return None
+
+    def desired(self, unexplained: tuple[Program, ...], stopping: bool) -> Desired:
+        """Give every program there is."""
+        return Desired(programs=(*PROGRAMS, *unexplained), stopping=stopping)
+
     def has_changed(self, now: float) -> bool:
         """Say no."""
         return False
-
-    def _read(self) -> tuple[Config, Desired]:
-        return Config(), Desired(programs=PROGRAMS)

@@ -38,19 +38,6 @@ class Checkpoint(Record, frozen=True, tag="weaver.checkpoint/1"):
     by: str
 
 
-class ModelFacts(Record, frozen=True, tag="weaver.model/1"):
-    """model.json: the locked facts of a model."""
-
-    name: str
-    base: str
-    architecture: str
-    context_length: int
-    vocab_size: int
-    tokenizer_sha256: str
-    base_sha256: str
-    created_at: str
-
-
 class Head(Record, frozen=True, tag="weaver.head/1"):
     """head.json: the checkpoint that the next step continues from. Only train_next writes it."""
 

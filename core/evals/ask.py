@@ -13,6 +13,7 @@ from typing import Protocol
 from core.errors import Unavailable
 from core.evals.score import Reply
 from core.http.oracle import BatchAnswer, Oracle
+from core.in_force import read_in_force
 from core.keys import read_key
 from core.liveness import living_url
 from core.paths import Paths
@@ -38,9 +39,9 @@ class Question(Protocol):
 def connect(paths: Paths, environ: Mapping[str, str], key: str = "oracle-read") -> Oracle:
     """Make a client of the oracle, where it answers now; key: the name of a key file.
 
-    Raises NotFound, KeyFileExposed, Unavailable where no oracle of this home has taken its port.
+    Raises InvalidConfig, NotFound, KeyFileExposed, Unavailable where no oracle of this home has taken its port.
     """
-    return Oracle(living_url(paths, "inference", environ), read_key(paths.tokens / key))
+    return Oracle(living_url(paths, read_in_force(paths, environ).hosts, "inference", environ), read_key(paths.tokens / key))
 
 
 def ask(

@@ -25,19 +25,20 @@ def get(name: str) -> Skill:
     return skill
 
 
-def enabled(configured: Mapping[str, SkillConfig]) -> dict[str, SkillConfig]:
-    """Give the enabled ones of the configured skills, by name.
+def check(name: str, config: SkillConfig) -> list[tuple[tuple[str, ...], str, str]]:
+    """Give (key, what is wrong, what is valid) of a skill that does not exist, or of a target level that it does not have."""
+    if name not in SKILLS:
+        return [((), f"there is no skill {name!r}", f"known: {', '.join(sorted(SKILLS))}")]
+    levels = [level.level for level in SKILLS[name].levels]
+    if config.target_level not in levels:
+        return [(("target_level",), f"{config.target_level} is no level of it", f"valid: {', '.join(map(str, levels))}")]
+    return []
 
-    Raises InvalidConfig for a skill that does not exist and for a target level that it does not have.
-    """
-    chosen: dict[str, SkillConfig] = {}
+
+def enabled(configured: Mapping[str, SkillConfig]) -> dict[str, SkillConfig]:
+    """Give the enabled ones of the configured skills, by name. Raises InvalidConfig for what check() finds."""
     for name, config in sorted(configured.items()):
-        where = f"config/skills/{name}.yaml"
-        if name not in SKILLS:
-            raise InvalidConfig(path=where, detail=f"there is no skill {name!r}; known: {', '.join(sorted(SKILLS))}")
-        levels = [level.level for level in SKILLS[name].levels]
-        if config.target_level not in levels:
-            raise InvalidConfig(path=where, detail=f"target_level {config.target_level} is not one of {levels}")
-        if config.enabled:
-            chosen[name] = config
-    return chosen
+        for key, detail, valid in check(name, config):
+            said = ": ".join([*key, detail])
+            raise InvalidConfig(path=f"config/skills/{name}.yaml", detail=f"{said}; {valid}")
+    return {name: config for name, config in sorted(configured.items()) if config.enabled}

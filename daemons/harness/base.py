@@ -15,16 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from core.clock import Clock
-from core.config import fingerprint, load
-from core.errors import LockHeld, WeaverError
-from core.hosts import load_hosts, this_host
+from core.errors import LockHeld
+from core.in_force import Following
 from core.log import write_event
 from core.paths import Paths
 from core.process import spawn
 from core.status import read_heartbeat
 from daemons.harness.context import Context
-
-CONFIG_LOOK_S = 2.0
 
 
 def lock(paths: Paths, name: str) -> int:
@@ -52,38 +49,35 @@ class Surroundings:
         self._name, self._paths, self._environ, self._clock, self._log = name, paths, environ, clock, log
         self._beat, self._stopping = beat, stopping
         self._rng = random.Random()
-        self._mark = fingerprint(paths)
-        self._looked_mono = clock.mono()
-        self.problem = ""
+        self._following = Following(paths, environ)
+        self._said = ""
+        self._say()
         self.context = self._make()
 
+    @property
+    def problem(self) -> str:
+        """Say why newer files under config/ are not in force; nothing when all is well."""
+        return self._following.now.problem
+
     def reload_if_changed(self) -> bool:
-        """Look at config/ at most every CONFIG_LOOK_S; say whether a new one is in force. problem: why a new one is not."""
-        now = self._clock.mono()
-        if now - self._looked_mono < CONFIG_LOOK_S:
-            return False
-        self._looked_mono = now
-        try:
-            mark = fingerprint(self._paths)
-        except FileNotFoundError:
-            return False  # an editor is replacing a file at this moment
-        if mark == self._mark:
-            return False
-        self._mark = mark
-        try:
+        """Look at config/ now and then; say whether a new one is in force."""
+        is_new = self._following.look(self._clock.mono())
+        self._say()
+        if is_new:
             self.context = self._make()
-        except WeaverError as error:
-            self.problem = f"config/ has changed but is not valid, the old one stays in force: {error}"
-            self._log.error(self.problem)
-            return False
-        self.problem = ""
-        self._log.info("config/ has changed: the new configuration is in force")
-        return True
+            self._log.info("config/ has changed: the new configuration is in force")
+        return is_new
+
+    def _say(self) -> None:
+        if self.problem != self._said:
+            self._said = self.problem
+            self._log.error("%s", self.problem or "the files under config/ are good again")
 
     def _make(self) -> Context:
+        now = self._following.now
         return Context(
-            name=self._name, host=this_host(load_hosts(self._paths), self._environ), clock=self._clock, paths=self._paths,
-            config=load(self._paths, self._environ), environ=self._environ, rng=self._rng, log=self._log, spawn=self._spawn,
+            name=self._name, host=now.here, clock=self._clock, paths=self._paths,
+            config=now.config, environ=self._environ, rng=self._rng, log=self._log, spawn=self._spawn,
             beat=self._beat, stopping=self._stopping, event=partial(write_event, self._paths, self._name),
         )  # fmt: skip
 

@@ -15,17 +15,17 @@ import pytest
 import requests
 
 from core.checkpoints.champion import Champion
-from core.checkpoints.checkpoint import Checkpoint, Fingerprint, Head, ModelFacts
+from core.checkpoints.checkpoint import Checkpoint, Fingerprint, Head
 from core.checkpoints.ledger import Ledger, verify
 from core.checkpoints.ranking import Ranking
 from core.checkpoints.served import Serving, read_deployments
-from core.config import load
+from core.config_files import HOSTS, load, read_files
 from core.evals.curriculum import Curriculum
 from core.evals.score import Score
 from core.evals.suite import load_suites
 from core.evals.superseded import read_superseded
 from core.files import read_records
-from core.hosts import Endpoint, load_hosts
+from core.hosts import Endpoint, compose_hosts
 from core.jobs.job import Claim, Job, QuarantinedLine, Sidecar
 from core.jobs.pause import Pause
 from core.jobs.spool import Spool
@@ -102,7 +102,7 @@ FILES: list[tuple[str, str, Consumer, bool]] = [
     ("key", r"config/local/tokens/[a-z-]+", lambda c, p: read_key(p), True),
     ("switched off", r"config/local/desired\.json", record(DesiredRecord), False),
     ("suites", r"config/suites/[a-z0-9@-]+\.json", lambda c, p: load_suites(p.parent), True),
-    ("hosts", r"config/hosts\.json", lambda c, p: load_hosts(c.paths), True),
+    ("hosts", r"config/hosts\.json", lambda c, p: compose_hosts(read_files(c.paths)[0][HOSTS])[0], True),
     ("configuration", r"config/(weaver|training|evals|skills/[a-z]+)\.yaml", lambda c, p: load(c.paths, {}), True),
     ("log", r"logs/[a-z_]+\.jsonl(\.\d)?", is_json, True),
     ("output", r"logs/[a-z_-]+\.out", lambda c, p: p.read_text(encoding="utf-8") or True, True),

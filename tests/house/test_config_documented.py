@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import yaml
 
-from core.config import EvalsConfig, SkillConfig, TrainingConfig, WeaverConfig, load
+from core.config import EvalsConfig, SkillConfig, TrainingConfig, WeaverConfig
+from core.config_files import load
 from core.hosts import Hosts
 from core.paths import Paths
 from tests.house.tree import ROOT, modules

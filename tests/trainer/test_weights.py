@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from core.checkpoints.checkpoint import Checkpoint, Fingerprint, ModelFacts
+from core.checkpoints.checkpoint import Checkpoint, Fingerprint
 from core.checkpoints.ledger import MANIFEST, read_manifest, verify
 from core.config import ModelConfig
 from core.errors import DiskLow, InvalidConfig, InvalidData

@@ -27,11 +27,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, SystemClock
-from core.config import load
 from core.errors import InvalidConfig, LockHeld, WeaverError
-from core.hosts import Endpoint, load_hosts, port_variable, this_host, wanted_port
+from core.hosts import Endpoint, port_variable, wanted_port
 from core.http.doors import App, Doors, Role, Route, openai_error
 from core.http.ports import take_port
+from core.in_force import read_in_force
 from core.keys import read_key
 from core.log import open_log, write_event
 from core.paths import Paths
@@ -86,14 +86,16 @@ class Oracle:
 
 def build(paths: Paths, log: logging.Logger, clock: Clock, device: str = "cpu", load_wait_s: float = LOAD_WAIT_S) -> Oracle:
     """Put the oracle together. Raises InvalidConfig, NotFound, KeyFileExposed."""
-    config = load(paths)
+    now = read_in_force(paths, os.environ)
+    if now.problem:
+        log.error("%s", now.problem)
     keys = [
         (read_key(paths.tokens / "oracle-read"), Role.READ),
         (read_key(paths.tokens / "oracle-admin"), Role.ADMIN),
     ]
     worker = Worker()
     pool = Pool(paths, device, log, worker.is_wanted)
-    names = Names(paths, pool, config.weaver.model)
+    names = Names(paths, pool, now.config.weaver.model)
     handlers = Handlers(pool, worker, names, Listing(paths, pool, names), clock, load_wait_s)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for route, handler in ROUTES.items():
@@ -176,8 +178,8 @@ def _lock(paths: Paths) -> int:
 
 
 def _take_port(paths: Paths, environ: Mapping[str, str]) -> tuple[socket.socket, Endpoint]:
-    hosts = load_hosts(paths)
-    here = this_host(hosts, environ)
+    now = read_in_force(paths, environ)
+    hosts, here = now.hosts, now.here
     if SERVICE not in hosts.hosts[here].services:
         raise InvalidConfig(path="config/hosts.json", detail=f"host {here!r} has no service {SERVICE!r}")
     taken = take_port(ADDRESS, wanted_port(hosts.hosts[here], SERVICE, environ), SERVICE, port_variable(SERVICE))

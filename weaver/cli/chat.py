@@ -19,6 +19,7 @@ import typer
 from core.clock import SystemClock
 from core.errors import NotFound, NotRunning, RemoteRefused, Unavailable
 from core.http.oracle import Oracle
+from core.in_force import read_in_force
 from core.keys import read_key
 from core.liveness import Liveness, living_url
 from core.paths import Paths
@@ -71,7 +72,7 @@ def run_chat(paths: Paths, model: str, text: str | None) -> None:
         raise NotRunning(home=paths.home)
     oracle: Oracle | None = None
     try:
-        oracle = Oracle(living_url(paths, "inference", os.environ), read_key(key))
+        oracle = Oracle(living_url(paths, read_in_force(paths, os.environ).hosts, "inference", os.environ), read_key(key))
         if text is not None:
             _turn(oracle, model, [{"role": "user", "content": text}])
         else:

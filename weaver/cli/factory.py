@@ -118,13 +118,14 @@ def open_page() -> None:
       firefox $(weaver open)
     """
     from core.http.client import Client
+    from core.in_force import read_in_force
     from core.liveness import Liveness, living_url
 
     paths, key = this_home(), this_home().tokens / "web"
     if not key.exists():
         raise NotRunning(home=paths.home)
     try:
-        url = living_url(paths, "web", os.environ)
+        url = living_url(paths, read_in_force(paths, os.environ).hosts, "web", os.environ)
         with Client("the web process", url, read_key(key), timeout_s=10.0) as client:
             code = client.post("/api/login-code", None, _Code)
     except Unavailable:

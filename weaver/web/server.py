@@ -19,11 +19,11 @@ import uvicorn
 
 from core import __version__
 from core.clock import Clock, SystemClock, iso
-from core.config import load
 from core.errors import InvalidConfig, WeaverError
 from core.files import replace_quick
-from core.hosts import Endpoint, load_hosts, port_variable, this_host, wanted_port
+from core.hosts import Endpoint, port_variable, wanted_port
 from core.http.ports import take_port
+from core.in_force import InForce, read_in_force
 from core.keys import read_key
 from core.log import open_log
 from core.paths import Paths
@@ -79,22 +79,22 @@ class Server(uvicorn.Server):
         self.web.hub.close()
 
 
-def _context(paths: Paths, environ: Mapping[str, str], clock: Clock, log: logging.Logger) -> tuple[WebContext, str]:
-    config = load(paths, environ)
-    web = WebContext(
+def _context(paths: Paths, environ: Mapping[str, str], clock: Clock, log: logging.Logger, now: InForce) -> WebContext:
+    if now.problem:
+        log.error("%s", now.problem)
+    config = now.config
+    return WebContext(
         paths=paths, environ=environ, clock=clock, log=log, key=read_key(paths.tokens / NAME),
         allowed_hosts=config.weaver.web.allowed_hosts, max_upload_bytes=config.weaver.web.max_upload_mb * 2**20,
         floor_bytes=config.weaver.disk.floor_bytes,
     )  # fmt: skip
-    return web, config.weaver.web.bind
 
 
-def _take_port(paths: Paths, environ: Mapping[str, str], bind: str) -> tuple[socket.socket, Endpoint]:
-    hosts = load_hosts(paths)
-    here = this_host(hosts, environ)
+def _take_port(environ: Mapping[str, str], now: InForce) -> tuple[socket.socket, Endpoint]:
+    hosts, here = now.hosts, now.here
     if NAME not in hosts.hosts[here].services:
         raise InvalidConfig(path="config/hosts.json", detail=f"host {here!r} has no service 'web'")
-    taken = take_port(bind, wanted_port(hosts.hosts[here], NAME, environ), NAME, port_variable(NAME))
+    taken = take_port(now.config.weaver.web.bind, wanted_port(hosts.hosts[here], NAME, environ), NAME, port_variable(NAME))
     port = taken.getsockname()[1]
     return taken, Endpoint(service=NAME, host=here, address=hosts.hosts[here].address, port=port, pid=os.getpid())
 
@@ -119,8 +119,9 @@ def run(paths: Paths, environ: Mapping[str, str]) -> int:
     pulse = Pulse(paths, clock, log)
     pulse.beat(State.STARTING, "starting", START_PATIENCE_S)
     try:
-        context, bind = _context(paths, environ, clock, log)
-        taken, endpoint = _take_port(paths, environ, bind)
+        now = read_in_force(paths, environ)
+        context = _context(paths, environ, clock, log, now)
+        taken, endpoint = _take_port(environ, now)
     except (WeaverError, OSError) as error:
         log.error("misconfigured: %s", error)
         pulse.beat(State.EXITED, f"misconfigured: {error}", PROMISE_S, MISCONFIGURED, str(error))

@@ -42,5 +42,5 @@ def test_configured_skill_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.parametrize("target", [0, 8])
 def test_target_level_beyond_the_skill_is_refused(target: int) -> None:
-    with pytest.raises(InvalidConfig, match=rf"target_level {target} is not one of \[1, 2, 3, 4, 5, 6, 7\]"):
+    with pytest.raises(InvalidConfig, match=rf"target_level: {target} is no level of it; valid: 1, 2, 3, 4, 5, 6, 7"):
         enabled({"binary": SkillConfig(target_level=target)})
