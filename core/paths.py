@@ -73,14 +73,11 @@ class Paths:
         return self.local / "supervision.json"
 
     @property
-<<<<<<< theirs
     def in_force(self) -> Path:
         """The last good files of config/, in one record."""
         return self.local / "in_force.json"
 
     @property
-=======
->>>>>>> weaver
     def suites(self) -> Path:
         """Frozen suites."""
         return self.config / "suites"

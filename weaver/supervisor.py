@@ -114,11 +114,7 @@ class Supervisor:
         for action in plan(now, self._desired(), self._observed()):
             self._act(now, action)
         self._memory.keep(self._tracks, self._wishes.mark, now)
-<<<<<<< theirs
         self._publisher.publish(self._views(), self._stopping, self._problem, self._wishes.status())
-=======
-        self._publisher.publish(self._views(), self._stopping, self._problem)
->>>>>>> weaver
         return min(self._outputs.trim(now), next_look(now, self._desired(), self._observed()))
 
     # -- seeing ----------------------------------------------------------------------------------------------------
