@@ -22,6 +22,7 @@ from core.errors import IllegalMove, InvalidConfig, NotFound
 from core.files import replace_durable
 from core.jobs.job import Attempt, Job
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
+from core.jobs.retrying import failures
 from core.jobs.spool import Spool
 from core.orders import Order, answer, pending
 from core.process import ProcessRef, send_signal
@@ -29,7 +30,8 @@ from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from daemons.harness.context import Context, Report
-from daemons.training.ends import claim_of, fails_by_deaths, fails_by_model, failures, settle_completed
+from daemons.training.choosing import Expiry, next_job
+from daemons.training.ends import claim_of, fails_by_deaths, fails_by_model, settle_completed
 
 _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
 LONGEST_SPAWN_DELAY_S = 60.0
@@ -52,6 +54,8 @@ class TrainNext:
         self._child: subprocess.Popen[bytes] | None = None  # only to reap it
         self._spawns = 0
         self._spawn_due = 0.0
+        self._retry_s: float | None = None
+        self._expiry = Expiry()
 
     def tick(self, ctx: Context) -> Report:
         """Obey orders, settle ended jobs, keep a trainer while there is work, claim the next job."""
@@ -69,7 +73,8 @@ class TrainNext:
             did += _give_back(ctx, spool, pause)
         running = self._running(ctx, spool, pause)
         if running is None and pause is None and not _disk_is_low(ctx):
-            running = self._claim(ctx, spool)
+            did += self._expiry.take_out(ctx, spool, ledger)
+            running, self._retry_s = self._claim(ctx, spool)
             did += running is not None
         if running is not None and trainer is None and self._child is None:  # a dying one still holds its lock
             self._start_trainer(ctx, spool, running)
@@ -77,7 +82,7 @@ class TrainNext:
             send_signal(trainer, signal.SIGTERM)
         return Report(
             did=did, note=_note(ctx, running), facts={"running": running.job if running else None},
-            next_s=BUSY_S if running is not None or spool.list("processing") else None,
+            next_s=BUSY_S if running is not None or spool.list("processing") else self._retry_s,
         )  # fmt: skip
 
     def _reap(self, ctx: Context) -> None:
@@ -140,16 +145,17 @@ class TrainNext:
         replace_durable(folder / "run.json", encode_pretty(request))
         return request
 
-    def _claim(self, ctx: Context, spool: Spool) -> RunRequest | None:
-        job = spool.oldest()
+    def _claim(self, ctx: Context, spool: Spool) -> tuple[RunRequest | None, float | None]:
+        """Claim the next job; give its request, and the seconds until one that failed may be tried again."""
+        job, retry_s = next_job(ctx, spool)
         if job is None:
-            return None
+            return None, retry_s
         try:
             spool.claim(job, claim_of(ctx, job))
         except (IllegalMove, NotFound):
-            return None  # a person moved it first
+            return None, retry_s  # a person moved it first
         ctx.event("claimed", job=job)
-        return self._request(ctx, spool, job)
+        return self._request(ctx, spool, job), retry_s
 
     def _settle(self, ctx: Context, spool: Spool, ledger: Ledger, job: str, trainer: ProcessRef | None) -> int:
         """Move a claimed job that has a result to where its outcome says; 1 if something changed."""
@@ -172,7 +178,7 @@ class TrainNext:
             spool.skip(job, end)
         elif result.outcome in (Outcome.STOPPED, Outcome.PAUSED):
             spool.return_to_queue(job, end)
-        elif result.permanent or failures(spool, job) >= ctx.config.weaver.queue.retries:
+        elif result.permanent or failures(spool.read_attempts(job)) >= ctx.config.weaver.queue.retries:
             spool.fail(job, end)
         else:
             spool.return_to_queue(job, end)

@@ -9,17 +9,17 @@ nothing; nothing in a job is overwritten but claim.json (by the next claim); MOV
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
-from core.clock import compact, from_iso
 from core.errors import AlreadyExists, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
+from core.jobs.order import forget_skip, mark_skipped, next_in
 from core.jobs.poison import POISON
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
@@ -95,15 +95,13 @@ class Spool:
             validated = 0
         return validated + sum(1 for _ in waiting(self._paths.inbox))
 
-    def oldest(self) -> str | None:
+    def oldest(self, but: Collection[str] = ()) -> str | None:
         """Give the job to claim next: high before normal before low, oldest first; None when nothing is queued.
 
-        One that was skipped comes after those of its priority that were there then, else the next one would be itself; it goes
-        before those that came later, which may never end.
+        but: jobs that are passed over, as they must wait. Only names are read, however many there are.
         """
-        queued = ((priority, self.list(priority)) for priority in PRIORITIES)
-        priority, jobs = next(((priority, jobs) for priority, jobs in queued if jobs), ("", []))
-        return min(jobs, key=lambda job: (waits_since(self._paths.state(priority) / job), job), default=None)
+        found = (next_in(self._paths.state(priority), but) for priority in PRIORITIES)
+        return next((job for job in found if job is not None), None)
 
     def pending_examples(self) -> int:
         """Give the number of accepted lines that are queued and not claimed."""
@@ -184,6 +182,7 @@ class Spool:
         self._check("claim", job, origin, "processing")
         self._put_aside(self._paths.state(origin) / job, _OF_ONE_ATTEMPT)
         folder = self._move("claim", job, origin, "processing")
+        forget_skip(self._paths.state(origin), job)
         claim = msgspec.structs.replace(claim, origin=cast(Priority, origin))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
         self._append(folder, Attempt(at=claim.at, event="claimed", by=claim.owner, detail=f"from {origin}"))
@@ -223,6 +222,7 @@ class Spool:
 
     def skip(self, job: str, end: Attempt) -> Path:
         """Put a claimed job behind the others, into low, its cursor kept. Raises NotFound, IllegalMove."""
+        mark_skipped(self._paths.state("low"), job, end.at, self._ops)
         return self._end("skip", job, end, "low", _OF_ONE_ATTEMPT)
 
     # -- the moves themselves --------------------------------------------------------------------------------------
@@ -294,9 +294,3 @@ def attempts_of(folder: Path) -> tuple[Attempt, ...]:
     """Give the claims of the job in a folder and their ends, in order; none for a folder that is gone. Raises CorruptRecord."""
     path = folder / "attempts.jsonl"
     return tuple(decode(Attempt, record, str(path)) for record in read_records(path))
-
-
-def waits_since(folder: Path) -> str:
-    """Say since when a queued job waits, as the names of jobs begin: since it arrived, or was skipped if that came last."""
-    last = attempts_of(folder)[-1:]
-    return compact(from_iso(last[0].at)) if last and last[0].outcome == "skipped" else folder.name

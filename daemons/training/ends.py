@@ -1,8 +1,8 @@
 """How claimed jobs end: completed when a checkpoint holds their rows, failed when trying again cannot help.
 
 Place in the flow: train_next asks here before it starts a trainer and when a result is there. Reads attempts.jsonl,
-progress.json, plan.json and the heartbeat of the trainer; writes attempts and moves jobs through the spool. Invariant: a death of
-the trainer is recorded once, and one without a fault of the job counts against no job.
+progress.json, plan.json and the heartbeat of the trainer; writes attempts and moves jobs through the spool. Invariant: a death
+of the trainer is recorded once, and one without a fault of the job counts against no job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.jobs.spool import Spool
 from core.process import ProcessRef, this_process
 from core.records import read_if_there
 from core.runs.child import TRAINER
-from core.runs.run import Outcome, Plan, Progress, RunRequest, RunResult
+from core.runs.run import Plan, Progress, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context
 
@@ -39,11 +39,6 @@ def settle_completed(
         ctx.event("reopened", job=result.job, why="the trainer died before a checkpoint held this job's rows")
         return 1
     return 0
-
-
-def failures(spool: Spool, job: str) -> int:
-    """Count the failed attempts before this one; a shutdown, a skip or an adoption is none."""
-    return sum(attempt.outcome in (Outcome.FAILED.value, Outcome.DIVERGED.value) for attempt in spool.read_attempts(job))
 
 
 def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:

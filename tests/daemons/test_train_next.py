@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from core.checkpoints.champion import Champion
 from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger, write_manifest
 from core.clock import boot_id, iso
 from core.config import DiskConfig, ModelConfig, TrainingConfig, WeaverConfig
@@ -405,16 +406,55 @@ def test_head_moves_only_along_its_own_descendants_with_weights_and_state(stage:
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DIVERGED])
 def test_job_fails_for_good_after_three_retries(stage: Stage, outcome: Outcome) -> None:
     stage.queue(A)
-    stage.queue(B)
-    for _ in range(3):
+    for pause in (5, 10, 20):
         assert stage.tick().facts["running"] == A
         stage.result(A, outcome)
-    stage.tick()
-    assert stage.states == {A: "processing", B: "normal"}
+        report = stage.tick()
+        assert (report.facts["running"], stage.states) == (None, {A: "normal"}), "it waits before it is tried again"
+        assert report.next_s is not None
+        assert pause - 1 < report.next_s <= pause
+        assert stage.tick(pause - 1).facts["running"] is None
+        stage.home.clock.passed_s += 1
+    assert stage.tick().facts["running"] == A
     stage.result(A, outcome)
     stage.tick()
-    assert stage.states == {A: "failed", B: "processing"}
+    assert stage.states == {A: "failed"}
     assert [attempt.outcome for attempt in stage.spool.read_attempts(A)] == [None, outcome.value] * 4
+
+
+def test_other_jobs_are_trained_while_one_that_failed_waits(stage: Stage) -> None:
+    stage.queue(A)
+    stage.queue(B)
+    stage.tick()
+    stage.result(A, Outcome.FAILED)
+    assert stage.tick().facts["running"] == B
+    stage.plan(B, stage.head)
+    stage.result(B, Outcome.COMPLETED)
+    stage.checkpoint(2, stage.base, B)
+    stage.tick()
+    assert stage.states == {A: "normal", B: "completed"}
+    assert stage.tick(5).facts["running"] == A
+
+
+def test_job_made_for_a_checkpoint_that_serves_no_longer_expires_with_its_reason(stage: Stage) -> None:
+    old = stage.checkpoint(1, stage.base)
+    new = stage.checkpoint(2, old)
+    stage.queue(A, "high", made_for=f"tiny/{old}", source="spar")
+    stage.queue(B, "high", made_for=f"tiny/{new}", source="spar")
+    stage.queue(C)
+    champion = stage.paths.model("tiny").champion
+    champion.write_bytes(encode_pretty(Champion(alias="champion", checkpoint=old, weights_id="0" * 16, at="")))
+    assert stage.tick().facts["running"] == A, "it is up to date while its checkpoint serves"
+    stage.result(A, Outcome.STOPPED)
+    stage.order("stop")
+    stage.tick()
+    champion.write_bytes(encode_pretty(Champion(alias="champion", checkpoint=new, weights_id="0" * 16, at="")))
+    stage.order("resume")
+    assert stage.tick().facts["running"] == B
+    assert stage.states == {A: "rejected", B: "processing", C: "normal"}
+    reason = stage.spool.reason(A)
+    assert reason is not None
+    assert (reason.code, f"tiny/{new} serves in its place" in reason.message) == ("expired", True)
 
 
 def test_job_that_can_never_be_trained_fails_at_once_with_its_reason(stage: Stage) -> None:

@@ -1,0 +1,69 @@
+"""In which order the jobs of one priority are claimed: by their names, which begin with the time of arrival.
+
+Place in the flow: the spool claims by it, `weaver queue ls` shows it. Files: an empty mark `.<time>~<job>` in queue/low/ for
+each job that was skipped. Invariant: only the names in one folder are read: a hundred thousand jobs cost one listing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from core.clock import compact, from_iso
+from core.files import OPS, Ops
+from core.names import is_identifier
+
+
+def claim_order(folder: Path) -> list[str]:
+    """Give the jobs of a priority in the order in which they will be claimed.
+
+    One that was skipped comes after those that were there then, else the next one would be itself; it goes before those that
+    came later, which may never end.
+    """
+    names = _names(folder)
+    since = _skipped(names)
+    return sorted((name for name in names if is_identifier(name)), key=lambda job: (since.get(job, job), job))
+
+
+def next_in(folder: Path, but: Collection[str] = ()) -> str | None:
+    """Give the first job of a priority in that order that is not in `but`."""
+    names = _names(folder)
+    since = _skipped(names)
+    jobs = (name for name in names if name not in but and is_identifier(name))
+    return min(jobs, key=lambda job: (since.get(job, job), job), default=None)
+
+
+def mark_skipped(folder: Path, job: str, at: str, ops: Ops = OPS) -> None:
+    """Let a job that comes into this priority wait behind those that are there at `at` (iso); old marks go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = _names(folder)
+    there = set(names)
+    for name in names:
+        marked = _marked(name)
+        if marked is not None and (marked == job or marked not in there):
+            (folder / name).unlink(missing_ok=True)
+    ops.append(folder / f".{compact(from_iso(at))}~{job}", b"")
+
+
+def forget_skip(folder: Path, job: str) -> None:
+    """Remove the mark of a job that was claimed: when it comes back, it comes to its old place."""
+    for name in _names(folder):
+        if _marked(name) == job:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _skipped(names: Collection[str]) -> dict[str, str]:
+    """Give since when skipped jobs wait, as the names of jobs begin."""
+    return {marked: name[1:].split("~", 1)[0] for name in sorted(names) if (marked := _marked(name)) is not None}
+
+
+def _marked(name: str) -> str | None:
+    return name.split("~", 1)[1] if name.startswith(".") and "~" in name else None
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - at every claim, of a hundred thousand names
+    except FileNotFoundError:
+        return []
