@@ -127,11 +127,12 @@ def compose(files: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Confi
         try:
             value = parse_yaml(source.text, source.file)
         except InvalidConfig as error:
+            source.text = ""
             faults.append(Fault(file=source.file, detail=str(error.facts["detail"])))
         else:
             source.values = {} if value is None else value
     faults += _override(sources, environ)
-    if not faults:
+    if all(fault.variable is None for fault in faults):
         faults += [source.fault(flaw) for source in sources.values() for flaw in flaws(source.kind, source.values)]
     if faults:
         return None, list(sources.values()), faults

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
+
 from core.clock import iso
-from core.config import Config
+from core.config import Config, SkillConfig
 from core.config_files import HOSTS, Fault, Source, compose, fingerprint, read_files, refusal_of
-from core.config_shapes import Flaw
+from core.config_shapes import Flaw, flaws
 from core.errors import InvalidConfig, InvalidData
 from core.files import replace_durable
 from core.hosts import FILE, Hosts, compose_hosts, this_host
@@ -76,6 +78,7 @@ def examine(
     config, sources, faults = compose(files, environ)
     hosts, found = compose_hosts(files.get(HOSTS))
     faults = [*faults, *found]
+    faults += list(_skill_faults(sources))
     here, named = "", environ.get("WEAVER_HOST")
     if hosts is not None:
         try:
@@ -87,17 +90,15 @@ def examine(
         weaver = next(source for source in sources if source.name == ("weaver",))
         faults += [weaver.fault(flaw) for flaw in locked_flaws(paths, config.weaver.models)]
         faults += [weaver.fault(flaw) for flaw in url_flaws(config.weaver.notify.urls)]
-        faults += list(_skill_faults(config, sources))
     if config is None or hosts is None or faults:
         return None, sources, faults
     return InForce(config, hosts, here, _changed_at(paths, files), dict(files), sources), sources, []
 
 
-def _skill_faults(config: Config, sources: Sequence[Source]) -> Iterator[Fault]:
+def _skill_faults(sources: Sequence[Source]) -> Iterator[Fault]:
     for source in sources:
-        if source.name[0] == "skills":
-            name = source.name[1]
-            for key, detail, valid in check(name, config.skills[name]):
+        if source.kind is SkillConfig and not any(flaws(SkillConfig, source.values)):
+            for key, detail, valid in check(source.name[1], msgspec.convert(source.values, SkillConfig)):
                 yield source.fault(Flaw(key, detail, valid))
 
 
