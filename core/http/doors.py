@@ -137,6 +137,7 @@ class Doors:
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> Route | Refusal:
         """Find the route and check the key; who may not read is not told which routes exist."""
         fitting = [route for route in self._routes if route.matches(scope["path"])]
+        fitting = [route for route in fitting if route.path == scope["path"]] or fitting  # a name goes before a parameter
         route = next((route for route in fitting if route.method == scope["method"]), None)
         if route is not None and route.role == Role.PUBLIC:
             return route

@@ -41,9 +41,14 @@ MOST_NAMES = 10_000
 _BLOCK = 1 << 20
 
 
+def is_plain(name: str) -> bool:
+    """Say whether a name is that of one visible file, in no folder."""
+    return bool(name) and not set("/\\") & set(name) and name[0] != "." and name.isprintable() and len(name.encode()) <= 200
+
+
 def check_name(name: str) -> str:
     """Give a file name back if it may lie in the inbox. Raises UsageError."""
-    if not name or "/" in name or "\\" in name or name.startswith(".") or not name.isprintable() or len(name.encode()) > 200:
+    if not is_plain(name):
         raise UsageError(detail=f"{name[:100]!r} is not a plain file name: no folders, no leading dot, at most 200 bytes.")
     if name in ("high", "low") or name.lower().endswith((*UNFINISHED, SIDECAR_ENDING)):
         raise UsageError(detail=f"{name!r} is a name that the inbox keeps for itself or takes for an unfinished file.")
@@ -215,8 +220,7 @@ class InboxApi:
 
     def receipt(self, drop: str) -> Response:
         """Say what became of a drop: waiting in the inbox, being validated, or a job in some state."""
-        check_name(drop)
-        for job in sorted(self._jobs(drop), reverse=True):
+        for job in sorted(self._jobs(drop), reverse=True) if is_plain(drop) else ():
             try:
                 state, record = self._spool.read(job)
                 reason = self._spool.reason(job) if record.name == drop else None
@@ -224,7 +228,7 @@ class InboxApi:
                 continue
             if record.name == drop:
                 return reply(Receipt(drop=drop, state=state, job=job, lines=record.lines, reason=reason))
-        waits = any((self._paths.inbox / place / drop).exists() for place in ("", "high", "low"))
+        waits = is_plain(drop) and any((self._paths.inbox / place / drop).is_file() for place in ("", "high", "low"))
         if waits or drop in self._dropped:
             state = "inbox" if waits else "validating"
             return reply(Receipt(drop=drop, state=state, job=None, lines=None, reason=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from core.checkpoints.checkpoint import Head
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.places import Ranked, Ranking
 from core.files import replace_quick
+from core.jobs.job import QuarantinedLine, Reason
+from core.jobs.lineage import LineageTally, view_path
 from core.records import encode
 from core.status import State
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
@@ -142,3 +145,35 @@ def test_best_is_by_ranking_or_by_loss(web: WebProcess) -> None:
     assert best["accuracy"] == {"model": "tiny", "checkpoint": f"tiny/{names[3]}", "value": 0.9}
     assert best["composite"]["checkpoint"] == f"tiny/{names[1]}"
     assert best["loss"]["value"] == 0.5
+
+
+def test_lineage_is_the_view_and_the_same_while_the_view_is_missing(web: WebProcess) -> None:
+    put_job(web.paths, "normal", accepted=4)
+    computed = web.get("/api/lineage")
+    assert (computed["schema"], computed["jobs"]) == ("weaver.lineage/1", 1)
+    assert computed["generators"][0]["lines"] == {"total": 4, "passed": 4, "failed": 0, "duplicate": 0}
+    tally = LineageTally(web.paths)
+    assert tally.keep_view(lambda: False)
+    try:
+        assert web.get("/api/lineage") == computed
+        put_job(web.paths, "normal", number=1)
+        assert web.get("/api/lineage") == computed, "the view is its owner's to bring up to date"
+    finally:
+        view_path(web.paths).unlink()
+    assert web.get("/api/lineage")["jobs"] == 2
+
+
+def test_refused_job_says_why_and_shows_its_first_refused_lines(web: WebProcess) -> None:
+    job = put_job(web.paths, "rejected", reason=Reason(code="not_json", message="no line is JSON"))
+    raws = [b"<b>", b"\xff\xfe", *(b"%d" % number for number in range(30))]
+    lines = [
+        encode(QuarantinedLine(line=at, offset=9, code="not_json", reason="no", raw_b64=base64.b64encode(raw * 400).decode()))
+        for at, raw in enumerate(raws, 1)
+    ]
+    (web.paths.state("rejected") / job / "quarantine.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    found = web.get(f"/api/queue/{job}")
+    assert found["why"] == {"code": "not_json", "message": "no line is JSON"}
+    assert found["more"] is True
+    assert [line["line"] for line in found["refused"]] == list(range(1, 21))
+    assert found["refused"][0]["text"] == "<b>" * 80
+    assert found["refused"][1]["text"].startswith("\\xff\\xfe")
