@@ -94,7 +94,7 @@ def _example(tokenizer: Any, messages: Sequence[Message], tools: Tools, trained:
                 code="not_exact", detail=f"the prompt before message {at} is not how the rendered conversation begins"
             )
         turns.append(_turn(tokenizer, ids, len(prompt), at, messages[at]))
-    return _labelled(ids, turns)
+    return labelled(ids, turns)
 
 
 def _turn(tokenizer: Any, ids: list[int], start: int, at: int, message: Message) -> Turn:
@@ -130,7 +130,7 @@ def _says(text: str, message: Message, end_token: str) -> bool:
     return True
 
 
-def _labelled(ids: list[int], turns: Sequence[Turn]) -> Example:
+def labelled(ids: list[int], turns: Sequence[Turn]) -> Example:
     labels = [IGNORED] * len(ids)
     for turn in turns:
         labels[turn.start : turn.end] = ids[turn.start : turn.end]
@@ -155,7 +155,7 @@ def _raw_example(tokenizer: Any, messages: Sequence[Message]) -> Example:
         raise LineRefused(code="not_exact", detail="the tokenizer does not give the completion back as it was written")
     start = max(start, 1)
     turn = Turn(message=completion, start=start, end=len(ids), text=decode_ids(tokenizer, ids[start:]))
-    return _labelled(ids, [turn])
+    return labelled(ids, [turn])
 
 
 def trained_regions(labels: Sequence[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ The flags of a fast tokenizer stay set between calls, so each thread has its own
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import weakref
@@ -24,7 +25,7 @@ Message = Mapping[str, Any]
 
 # Half a surrogate pair is no text; the other two are what transformers wraps control tokens of the input in while rendering,
 # and deletes from the input.
-_NOT_TEXT = re.compile("[\ud800-\udfff\U000f0000\U000f0001]")
+NOT_TEXT = re.compile("[\ud800-\udfff\U000f0000\U000f0001]")
 
 # A template that may open a thought writes the closed, empty one: then an answer begins where the prompt ends.
 TEMPLATE_OPTIONS = {"enable_thinking": False}
@@ -57,6 +58,7 @@ def load_tokenizer(folder: Path) -> Any:
 def _load(folder: Path) -> Any:
     if not (folder / "tokenizer.json").is_file():
         raise InvalidData(where=str(folder), detail="there is no tokenizer.json; expected a model folder with a fast tokenizer")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the cores belong to training; whoever wants more sets it
     from transformers import PreTrainedTokenizerFast
 
     with _Loading(folder):
@@ -102,7 +104,7 @@ def check_control_text(tokenizer: Any, value: Any) -> None:
     These are its own two marker characters, and control tokens in the keys of objects, which it leaves as they are.
     """
     if isinstance(value, str):
-        found = _NOT_TEXT.search(value)
+        found = NOT_TEXT.search(value)
         if found is not None:
             code, kind = ("not_utf8", "half a surrogate pair") if found[0] < "\ue000" else ("control_text", "reserved")
             raise LineRefused(code=code, detail=f"the text holds U+{ord(found[0]):X} ({kind}); remove it from the data")

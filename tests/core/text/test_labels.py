@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from core.errors import LineRefused, TemplateRefused
 from core.text.labels import IGNORED, Example, encode_conversation, prove_template
 from core.text.tokens import decode_ids, special_ids
+from tests.core.text.families import PROVED, known_template
 from trainer.tiny.tokenizer import SPECIALS, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -254,19 +253,7 @@ def test_tokenizer_without_template_or_end_token_is_refused_by_name() -> None:
         prove_template(endless, "some-model")
 
 
-def known_template(name: str) -> Any:
-    """Give the tiny tokenizer the template of a model family that trl ships, and the control tokens it writes."""
-    spec = importlib.util.find_spec("trl")
-    assert spec is not None and spec.origin is not None
-    source = (Path(spec.origin).parent / "chat_templates" / f"{name}.jinja").read_text()
-    written = set(re.findall(r"<\|[A-Za-z_]+\|>|<[a-z]+_of_turn>|<｜[^｜]+｜>|</s>", source))
-    tokenizer = build_tokenizer()
-    tokenizer.add_special_tokens({"bos_token": "<s>", "extra_special_tokens": sorted(written)})
-    tokenizer.chat_template = source
-    return tokenizer
-
-
-@pytest.mark.parametrize("family", ["qwen2_5", "qwen3", "llama3", "llama3_1", "gemma", "gemma3", "phi3", "cohere"])
+@pytest.mark.parametrize("family", PROVED)
 def test_families_in_use_are_proved_and_labelled_exactly(family: str) -> None:
     tokenizer = known_template(family)
     prove_template(tokenizer, family)
