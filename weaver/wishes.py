@@ -48,11 +48,6 @@ class Wishes:
         """Give what status shows of the configuration in force."""
         return self._following.now.status()
 
-    @property
-    def mark(self) -> str:
-        """Give a mark of the files in force: another set has another one."""
-        return self._mark
-
     def desired(self, unexplained: tuple[Program, ...], stopping: bool) -> Desired:
         """Give the wish, with the processes that no program explains at its end."""
         now = self._following.now
