@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from core.accounting import audit
+from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
 from core.evals.ask import connect
 from core.jobs.job import Job, Line, QuarantinedLine

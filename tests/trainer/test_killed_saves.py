@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.accounting import audit
+from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
 from core.config import ModelConfig
 from core.paths import Paths

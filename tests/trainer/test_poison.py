@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.accounting import audit
+from core.accounting.audit import audit
 from core.checkpoints.history import advance_head
 from core.clock import iso
 from core.files import append_record

@@ -143,7 +143,7 @@ def audit(json: Json = False) -> None:
       weaver audit
       weaver audit --json
     """
-    from core.accounting import audit as account
+    from core.accounting.audit import audit as account
 
     found = account(this_home())
     if json:

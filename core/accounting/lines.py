@@ -1,9 +1,8 @@
-"""The audit: what became of every dropped line (I1), and whether every checkpoint is what its name says (I7).
+"""What became of every dropped line (I1).
 
-Place in the flow: `weaver audit` prints it. Reads job.json, data.jsonl, quarantine.jsonl and attempts.jsonl of every job, the
-records of every checkpoint, and every byte of the checkpoints on disk; writes nothing. Invariants: I1, the classes of lines
-add up to what was dropped and no line is unaccounted; I7, a folder has a checkpoint's name if and only if its manifest is
-complete and matches.
+Place in the flow: core/accounting/audit.py asks first. Reads job.json, data.jsonl, quarantine.jsonl, poison.jsonl and
+attempts.jsonl of every job and the records of every checkpoint; writes nothing. Invariant: the classes of lines add up to what
+was dropped and no line is unaccounted.
 
 A line counts as trained only if a checkpoint of the surviving history (the chain from head) says that it consumed it. Jobs
 are read before the chain, and the chain only grows, so a factory at work is never accused of what it is just doing.
@@ -11,73 +10,18 @@ are read before the chain, and the chain only grows, so a factory at work is nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints.ledger import Ledger, verify
+from core.accounting.records import AuditLines, Findings
+from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData, NotFound
 from core.jobs.job import Job
 from core.jobs.poison import poison_of
 from core.jobs.spool import Spool
-from core.names import checkpoint_order, is_checkpoint
 from core.paths import PRIORITIES, STATES, Paths
-from core.records import Part, Record
 
-SHOWN = 100
 _BLOCK = 1 << 20
-
-
-class AuditLines(Part, frozen=True):
-    """How many lines became what. dropped is the sum of all the others."""
-
-    dropped: int
-    trained: int
-    rejected: int
-    duplicate: int
-    pending: int
-    failed: int
-    removed: int
-    expired: int
-    reverted: int
-    unaccounted: int
-
-
-class Invariant(Part, frozen=True):
-    """One rule: how many things were checked and what breaks it (the first of many)."""
-
-    id: str
-    ok: bool
-    checked: int
-    violations: list[str]
-
-
-class Audit(Record, frozen=True, tag="weaver.audit/1"):
-    """`weaver audit --json` (CONTRACTS.md section 9)."""
-
-    ok: bool
-    lines: AuditLines
-    invariants: list[Invariant]
-
-
-@dataclass
-class _Findings:
-    """What breaks a rule; the texts beyond SHOWN are only counted."""
-
-    checked: int = 0
-    count: int = 0
-
-    def __post_init__(self) -> None:
-        self.texts: list[str] = []
-
-    def add(self, text: str) -> None:
-        self.count += 1
-        if self.count <= SHOWN:
-            self.texts.append(text)
-
-    def invariant(self, name: str) -> Invariant:
-        more = [f"and {self.count - SHOWN} more"] if self.count > SHOWN else []
-        return Invariant(id=name, ok=self.count == 0, checked=self.checked, violations=self.texts + more)
 
 
 @dataclass(frozen=True)
@@ -98,22 +42,18 @@ class _Known:
     poison: frozenset[int]
 
 
-def audit(paths: Paths) -> Audit:
-    """Account for every line of every job and hash every checkpoint. Never raises for what it finds wrong."""
-    lines = _Findings()
+def account(paths: Paths, ledger: Ledger) -> tuple[AuditLines, Findings]:
+    """Put every line of every job into its class. Never raises for what it finds wrong."""
+    lines = Findings()
     jobs = _read_jobs(paths, lines)
-    ledger = Ledger(paths)
     accepted = {job.id: job.accepted for job in jobs}
     consumed = _Consumed(ledger, accepted, lines)
     totals = _count(jobs, consumed, lines)
     _refuse_strangers(paths, consumed.jobs(), set(accepted), lines)
-    weights = _check_checkpoints(paths, ledger)
-    return Audit(
-        ok=lines.count == 0 and weights.count == 0, lines=totals, invariants=[lines.invariant("I1"), weights.invariant("I7")]
-    )
+    return totals, lines
 
 
-def _read_jobs(paths: Paths, findings: _Findings) -> list[_Known]:
+def _read_jobs(paths: Paths, findings: Findings) -> list[_Known]:
     """Read every job; the folders are listed twice, so that one which moves meanwhile is not missed."""
     spool, known = Spool(paths), []
     for job in sorted({job for state in (*STATES, *STATES) for job in spool.list(state)}):
@@ -170,7 +110,7 @@ class _Consumed:
     One byte a line; byte 0 says that a checkpoint names a line that the job does not have.
     """
 
-    def __init__(self, ledger: Ledger, accepted: dict[str, int], findings: _Findings) -> None:
+    def __init__(self, ledger: Ledger, accepted: dict[str, int], findings: Findings) -> None:
         self._ledger, self._accepted = ledger, accepted
         self._chains: dict[str, set[str]] = {}
         self._on: dict[tuple[str, str], bytearray] = {}
@@ -209,7 +149,7 @@ class _Consumed:
         return sum(off[line] and not marks[line] and line not in job.poison for line in range(1, len(marks)))
 
 
-def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> AuditLines:
+def _count(jobs: list[_Known], consumed: _Consumed, findings: Findings) -> AuditLines:
     """Put every line into its class; what no class takes is unaccounted."""
     total = dict.fromkeys(AuditLines.__struct_fields__, 0)
     for job in jobs:
@@ -235,7 +175,7 @@ def _count(jobs: list[_Known], consumed: _Consumed, findings: _Findings) -> Audi
     return AuditLines(**total)
 
 
-def _refuse_strangers(paths: Paths, consumed: set[str], known: set[str], findings: _Findings) -> None:
+def _refuse_strangers(paths: Paths, consumed: set[str], known: set[str], findings: Findings) -> None:
     """Report jobs that checkpoints consumed and that are in no state: what became of their other lines, nobody knows."""
     spool = Spool(paths)
     for job in sorted(consumed - known):
@@ -243,37 +183,3 @@ def _refuse_strangers(paths: Paths, consumed: set[str], known: set[str], finding
             spool.find(job)
         except NotFound:
             findings.add(f"a checkpoint consumed rows of job {job}, which is nowhere in the queue")
-
-
-def _check_checkpoints(paths: Paths, ledger: Ledger) -> _Findings:
-    """Hash every checkpoint and training state on disk, and compare each child's memory of its parent."""
-    findings = _Findings()
-    ids: dict[tuple[str, str], str] = {}
-    for folder, model in _folders(paths, ledger):
-        findings.checked += 1
-        try:
-            weights_id = verify(folder)
-        except (InvalidData, FileNotFoundError) as error:
-            if folder.exists():  # else it was pruned while we read it
-                findings.add(str(error))
-            continue
-        if folder.parent.name != "state":
-            ids[model, folder.name] = weights_id
-            if not ledger.is_complete(model, folder.name):
-                findings.add(f"{folder}: its manifest matches, but it holds no readable record of this checkpoint")
-    for model, name in ids:
-        record = ledger.get(model, name)
-        known = ids.get((model, record.parent)) if record.parent else None
-        if known is not None and record.weights_id_of_parent not in (None, known):
-            findings.add(f"{model}/{name} remembers its parent {record.parent} as {record.weights_id_of_parent}, not {known}")
-    return findings
-
-
-def _folders(paths: Paths, ledger: Ledger) -> Iterator[tuple[Path, str]]:
-    """Give every folder with a checkpoint's name, among the weights and among the states, by step."""
-    for model in ledger.models():
-        root = paths.model(model).root
-        for folder in (root, root / "state"):
-            names = [path.name for path in folder.iterdir() if is_checkpoint(path.name)] if folder.is_dir() else []
-            for name in sorted(names, key=checkpoint_order):
-                yield folder / name, model

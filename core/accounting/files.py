@@ -1,0 +1,95 @@
+"""Whether queued jobs are whole (I3), status files can be read (I4), and what grows is bounded (I12).
+
+Place in the flow: core/accounting/audit.py asks. Reads queue/, status/ and the sizes in logs/; writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.accounting.records import Findings
+from core.jobs.spool import Spool
+from core.log import EVENT_BYTES, LOG_BYTES, LOG_FILES
+from core.paths import PRIORITIES, Paths
+
+# What a flood can add to the output of a program between two looks of the Weaver, which then cuts it.
+OUT_BYTES = 512 * 10**6
+STATUS_BYTES = 64 * 10**6
+SLACK_BYTES = 10**6
+OLD_TEMPORARY_S = 86_400.0
+
+
+def check_queued(paths: Paths) -> Findings:
+    """See that every queued job has its record and its data: that is what was promised when it was called queued."""
+    findings = Findings()
+    spool = Spool(paths)
+    for state in PRIORITIES:
+        for job in spool.list(state):
+            findings.checked += 1
+            folder = paths.state(state) / job
+            missing = [name for name in ("job.json", "data.jsonl") if not (folder / name).exists()]
+            if missing and folder.exists():  # else it was claimed while we looked
+                findings.add(f"{job} is queued without {' and '.join(missing)}")
+    return findings
+
+
+def check_views(paths: Paths) -> Findings:
+    """Read every status file once: each is whole at every moment, as it appears by rename."""
+    findings = Findings()
+    for path in paths.status.rglob("*.json"):
+        if path.name.startswith("."):
+            continue
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError):  # a view may be deleted at any moment
+            continue
+        findings.checked += 1
+        try:
+            json.loads(data)
+        except ValueError as error:
+            findings.add(f"{path.relative_to(paths.home)} is torn: {error}")
+    return findings
+
+
+def check_bounds(paths: Paths) -> Findings:
+    """Compare what grows with the bound of its writer."""
+    findings = Findings()
+    for path, bound in _bounded(paths):
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            continue
+        findings.checked += 1
+        if size > bound:
+            findings.add(f"{path.relative_to(paths.home)} has {size} bytes; its writer keeps it under {bound}")
+    total = sum(path.stat().st_size for path in paths.status.rglob("*") if path.is_file())
+    if total > STATUS_BYTES:
+        findings.add(f"status/ has {total} bytes; views stay under {STATUS_BYTES}")
+    for path in _left_over(paths):
+        findings.add(f"{path.relative_to(paths.home)} is a temporary file of more than a day ago")
+    return findings
+
+
+def _bounded(paths: Paths) -> Iterator[tuple[Path, int]]:
+    for path in paths.logs.glob("*.jsonl*"):
+        yield path, LOG_BYTES + SLACK_BYTES
+    for path in paths.logs.glob("*.out"):
+        yield path, OUT_BYTES
+    for path in (paths.logs / "events").glob("*.jsonl"):
+        yield path, EVENT_BYTES + SLACK_BYTES
+    for path in paths.logs.glob(f"*.jsonl.{LOG_FILES}"):
+        yield path, 0
+
+
+def _left_over(paths: Paths) -> Iterator[Path]:
+    now = time.time()
+    for folder in (paths.status, paths.queue, paths.models):
+        for path in folder.rglob(".*.tmp"):
+            try:
+                if path.is_file() and now - path.stat().st_mtime > OLD_TEMPORARY_S:
+                    yield path
+            except FileNotFoundError:
+                continue

@@ -1,0 +1,94 @@
+"""Whether nothing dead is shown alive (I5), nothing runs twice (I9), and no process is lost (I10).
+
+Place in the flow: core/accounting/audit.py asks, once at its beginning and once at its end: what stands only in one of the two
+looks was just starting or ending. Reads /proc and status/; writes nothing, signals nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.accounting.records import Findings
+from core.liveness import TRAINER, WEAVER, Liveness
+from core.paths import Paths
+from core.process import is_alive, spawned
+from core.status import State, read_heartbeat
+
+ALONE = (WEAVER, TRAINER)
+"""Programs of which a home has one, by kernel locks; of the others the Weaver starts one."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was wrong at one moment, and how much was looked at."""
+
+    shown: frozenset[str]
+    double: frozenset[str]
+    lost: frozenset[str]
+    rows: int
+    processes: int
+
+
+def look(paths: Paths, mono: float) -> Look:
+    """Compare the table that people see with the processes that there are; mono in seconds of the monotonic clock."""
+    rows = Liveness(paths, mono).rows()
+    ours = {ref.pid: (program, ref) for program, ref in spawned(paths.home_id)}
+    parents = {pid: _parent_and_state(pid) for pid in ours}
+    shown = frozenset(
+        f"{row.name} is shown RUNNING and its process {row.pid} is not there"
+        for row in rows
+        if row.state is State.RUNNING and (row.pid is None or not Path(f"/proc/{row.pid}").exists())
+    )
+    heads: dict[str, list[int]] = {}
+    for pid, (program, ref) in ours.items():
+        if is_alive(ref) and parents[pid][0] not in ours:
+            heads.setdefault(program, []).append(pid)
+    double = frozenset(f"{len(pids)} processes of {name}: {sorted(pids)}" for name, pids in heads.items() if len(pids) > 1)
+    known = {row.pid for row in rows} | {beat.pid for name in ALONE if (beat := read_heartbeat(paths, name)) is not None}
+    lost = {
+        f"process {pid} ({ours[pid][0]}) is ours and nobody looks after it"
+        for pid in ours
+        if not _leads_to(pid, known, parents)
+    }
+    lost |= {f"process {pid} is a zombie of {parent}" for pid, parent in _zombies(known)}
+    return Look(shown, double, frozenset(lost), len(rows), len(ours))
+
+
+def compare(first: Look, last: Look) -> tuple[Findings, Findings, Findings]:
+    """Give what stood in both looks: I5, I9, I10."""
+    found = (Findings(first.rows), Findings(first.processes), Findings(first.processes))
+    for findings, both in zip(
+        found, (first.shown & last.shown, first.double & last.double, first.lost & last.lost), strict=True
+    ):
+        for text in sorted(both):
+            findings.add(text)
+    return found
+
+
+def _leads_to(pid: int, known: set[int | None], parents: dict[int, tuple[int, str]]) -> bool:
+    """Say whether a process is known, or descends from one that is through processes of ours."""
+    while pid not in known:
+        if pid not in parents:
+            return False
+        pid = parents[pid][0]
+    return True
+
+
+def _parent_and_state(pid: int) -> tuple[int, str]:
+    """Give a process's parent and state letter (proc(5)); (0, "") when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, ""
+    return int(fields[1]), fields[0]
+
+
+def _zombies(known: set[int | None]) -> list[tuple[int, int]]:
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            parent, state = _parent_and_state(int(path.name))
+            if state == "Z" and parent in known:
+                found.append((int(path.name), parent))
+    return found

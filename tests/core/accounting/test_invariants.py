@@ -1,0 +1,214 @@
+"""Every invariant that the audit can see, broken once each, and found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.accounting.audit import audit
+from core.accounting.processes import compare, look
+from core.checkpoints.champion import Champion
+from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.ledger import SIDECAR, Ledger, write_manifest
+from core.checkpoints.pins import pin
+from core.jobs.poison import PoisonLine, add_poison
+from core.jobs.spool import Spool
+from core.paths import Paths
+from core.process import SPAWN_VARIABLE
+from core.records import decode, encode_pretty
+from core.runs.run import RowSpan
+from tests.core.accounting.test_lines import put_head, put_plan, train, violations
+from tests.core.checkpoints.checkpoint_builder import make_checkpoint
+from tests.core.home_files import make_home, put_job
+
+NOW = "2026-11-20T21:30:00.000Z"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return make_home(tmp_path)
+
+
+def consume(paths: Paths, step: int, parent: str | None, *spans: RowSpan) -> str:
+    """Make a checkpoint that consumed these rows."""
+    name = make_checkpoint(paths, step, parent)
+    folder = paths.model("tiny").checkpoint(name)
+    record = msgspec.structs.replace(decode(Checkpoint, (folder / SIDECAR).read_bytes(), ""), consumed=list(spans))
+    for path in (folder / SIDECAR, paths.model("tiny").ledger(name)):
+        path.write_bytes(encode_pretty(record))
+    write_manifest(folder)
+    return name
+
+
+def rows(job: str, start: int, end: int, lines: list[int], epoch: int = 0) -> RowSpan:
+    return RowSpan(job=job, rows_from=start, rows_to=end, lines=lines, epoch=epoch)
+
+
+# -- I2: each line exactly `epochs` times ----------------------------------------------------------------------------
+
+
+def test_job_trained_as_planned_over_two_epochs_and_three_checkpoints_holds(paths: Paths) -> None:
+    job = put_job(paths, "completed", accepted=3)
+    put_plan(paths, job, 3, epochs=2)
+    first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2]))
+    second = consume(paths, 20, first, rows(job, 2, 3, [3]), rows(job, 3, 4, [1], 1))
+    put_head(paths, consume(paths, 30, second, rows(job, 4, 6, [2, 3], 1)))
+    assert audit(paths).ok
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (rows("", 1, 3, [2, 3]), "row 1 (of 1) was trained 2 times, planned 1 times"),
+        (rows("", 2, 2, []), "row 2 (of 1) was never trained"),
+        (rows("", 2, 3, [2]), "line 3 (of 1) was trained in 0 epochs of 1"),
+        (rows("", 2, 9, [3]), "the plan has 3"),
+    ],
+)
+def test_row_trained_twice_or_never_is_a_violation(paths: Paths, second: RowSpan, told: str) -> None:
+    job = put_job(paths, "completed", accepted=3)
+    put_plan(paths, job, 3)
+    first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2]))
+    put_head(paths, consume(paths, 20, first, msgspec.structs.replace(second, job=job)))
+    assert told in violations(audit(paths), "I2")[0]
+
+
+def test_job_that_is_under_way_may_have_rows_to_come(paths: Paths) -> None:
+    job = put_job(paths, "low", accepted=3)
+    put_plan(paths, job, 3)
+    put_head(paths, consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2])))
+    assert violations(audit(paths), "I2") == []
+
+
+def test_poisoned_line_need_not_be_trained(paths: Paths) -> None:
+    job = put_job(paths, "completed", accepted=3)
+    put_plan(paths, job, 3)
+    line = PoisonLine(line=2, code="loss", reason="", step=1, checkpoint="", probes=1, at=NOW, raw_b64="")
+    add_poison(Spool(paths).folder(job), line)
+    put_head(paths, consume(paths, 10, consume(paths, 0, None), rows(job, 0, 3, [1, 3])))
+    found = audit(paths)
+    assert found.ok
+    assert (found.lines.trained, found.lines.failed) == (2, 1)
+
+
+def test_job_queued_afresh_may_be_trained_again(paths: Paths) -> None:
+    job = put_job(paths, "completed", accepted=1)
+    put_plan(paths, job, 1)
+    (Spool(paths).folder(job) / "plan.json").rename(Spool(paths).folder(job) / "plan-1.json")
+    put_plan(paths, job, 1)
+    first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 1, [1]))
+    put_head(paths, consume(paths, 20, first, rows(job, 0, 1, [1])))
+    assert audit(paths).ok
+
+
+# -- I3, I4, I12: files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["job.json", "data.jsonl"])
+def test_queued_job_that_is_not_whole_is_a_violation(paths: Paths, name: str) -> None:
+    job = put_job(paths, "high")
+    (paths.state("high") / job / name).unlink()
+    assert violations(audit(paths), "I3") == [f"{job} is queued without {name}"]
+
+
+def test_torn_view_is_a_violation_and_a_missing_one_is_not(paths: Paths) -> None:
+    (paths.status / "ranking.json").write_text('{"schema": "weaver.ranking/1"')
+    (paths.status / ".ranking.json.1.00000000.tmp").write_text("{")
+    assert "status/ranking.json is torn" in violations(audit(paths), "I4")[0]
+    (paths.status / "ranking.json").unlink()
+    assert violations(audit(paths), "I4") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("logs/web.jsonl", 22),
+        ("logs/web.jsonl.3", 22),
+        ("logs/events/web.jsonl", 12),
+        ("logs/web.out", 600),
+        ("status/x.json", 70),
+    ],
+)
+def test_file_over_the_bound_of_its_writer_is_a_violation(paths: Paths, name: str, size: int) -> None:
+    path = paths.home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size * 10**6)
+    told = violations(audit(paths), "I12")
+    assert len(told) == 1
+    assert name.split("/")[0] in told[0]
+
+
+def test_temporary_file_of_yesterday_is_a_violation(paths: Paths) -> None:
+    path = paths.status / ".a.json.1.00000000.tmp"
+    path.write_text("")
+    assert violations(audit(paths), "I12") == []
+    os.utime(path, (time.time() - 90_000, time.time() - 90_000))
+    assert len(violations(audit(paths), "I12")) == 1
+
+
+# -- I8, I11: what is served and what is protected -------------------------------------------------------------------
+
+
+def champion(paths: Paths, checkpoint: str, weights_id: str | None = None) -> None:
+    found = weights_id or Ledger(paths).weights_id("tiny", checkpoint)
+    record = Champion(alias="champion", checkpoint=checkpoint, weights_id=found, at=NOW)
+    paths.model("tiny").champion.write_bytes(encode_pretty(record))
+
+
+def test_served_checkpoint_that_is_another_on_disk_is_a_violation(paths: Paths) -> None:
+    base = train(paths, 0, None, {})
+    champion(paths, base)
+    assert violations(audit(paths), "I8") == []
+    champion(paths, base, "0" * 16)
+    assert "was deployed as" in violations(audit(paths), "I8")[0]
+
+
+@pytest.mark.parametrize("kind", ["head", "champion", "pinned"])
+def test_protected_checkpoint_that_is_gone_is_a_violation(paths: Paths, kind: str) -> None:
+    base = train(paths, 0, None, {})
+    name = train(paths, 10, base, {})
+    put_head(paths, name if kind == "head" else base)
+    if kind == "champion":
+        champion(paths, name)
+    if kind == "pinned":
+        pin(paths, "tiny", name, "dear", NOW)
+    assert audit(paths).ok
+    shutil.rmtree(paths.model("tiny").checkpoint(name))
+    assert len(violations(audit(paths), "I11")) == 1
+
+
+# -- I9, I10: processes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_program_that_runs_twice_or_that_nobody_looks_after_is_a_violation(
+    paths: Paths, sleepers: list[subprocess.Popen[bytes]]
+) -> None:
+    before = look(paths, time.monotonic())
+    for _ in range(2):
+        environment = {**os.environ, SPAWN_VARIABLE: f"{paths.home_id}:trainer"}
+        sleepers.append(subprocess.Popen(["sleep", "600"], env=environment))
+    deadline = time.monotonic() + 20
+    while len(look(paths, time.monotonic()).lost) < 2 and time.monotonic() < deadline:
+        pass  # the mark is in the environment once exec has happened
+    now = look(paths, time.monotonic())
+    _, double, lost = compare(now, now)
+    assert [text.split(":")[0] for text in double.texts] == ["2 processes of trainer"]
+    assert len(lost.texts) == 2
+    assert compare(before, now)[2].texts == [], "what was just starting is no violation"
