@@ -142,16 +142,25 @@ class Paths:
         return ModelPaths(self.models / model)
 
     @property
+    def notices(self) -> Path:
+        """How far send_notices has read the events, and what it has still to send: it goes with the events."""
+        return self.logs / "notices.json"
+
+    @property
     def logs(self) -> Path:
         """Logs of all programs."""
         return self.home / "logs"
 
-    def make(self) -> None:
-        """Make the runtime folders that are missing."""
-        for folder in (
+    def folders(self) -> tuple[Path, ...]:
+        """Give the runtime folders that a home has."""
+        return (
             *(self.queue / state for state in STATES), self.inbox / "high", self.inbox / "low", self.building,
             self.orders / "done", self.procs, self.models, self.logs / "events",
-        ):  # fmt: skip
+        )  # fmt: skip
+
+    def make(self) -> None:
+        """Make the runtime folders that are missing."""
+        for folder in self.folders():
             folder.mkdir(parents=True, exist_ok=True)
         self.tokens.mkdir(parents=True, exist_ok=True)
         self.local.chmod(0o700)
