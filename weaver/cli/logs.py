@@ -20,7 +20,7 @@ import typer
 
 from core.errors import NotFound
 from core.paths import Paths
-from core.records import Record, encode
+from core.records import Record
 from weaver.cli.home import this_home
 from weaver.cli.output import paint, plain, print_data, print_record, use_colour
 
@@ -176,7 +176,7 @@ def show_logs(paths: Paths, name: str | None, count: int, follow: bool, as_json:
     colours = use_colour(sys.stdout)
     while True:
         for line in tail:
-            print_data(encode(line).decode()) if as_json else show(line, colours)
+            print_record(line, in_one_line=True) if as_json else show(line, colours)
         if not follow:
             return
         time.sleep(POLL_S)

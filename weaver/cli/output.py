@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import unicodedata
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -24,6 +24,7 @@ _ESCAPES = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]",  # CSI as one character
     re.DOTALL,
 )
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON has none below 0x20
 COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
 
 
@@ -108,14 +109,11 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def print_record(record: msgspec.Struct) -> None:
-    """Print a record as indented JSON."""
-    print_data(msgspec.json.format(encode(record), indent=1).decode())
-
-
-def print_json(schema: str, **fields: Any) -> None:
-    """Print a listing as indented JSON with its schema."""
-    print_data(msgspec.json.format(msgspec.json.encode({"schema": schema, **fields}), indent=1).decode())
+def print_record(record: msgspec.Struct, in_one_line: bool = False) -> None:
+    """Print a record as indented JSON, or in one line; what a terminal could obey in it is written as \\uXXXX."""
+    data = encode(record)
+    text = (data if in_one_line else msgspec.json.format(data, indent=1)).decode()
+    print_data(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def bytes_text(count: int | None) -> str:

@@ -13,7 +13,6 @@ import time
 from core.clock import SystemClock
 from core.overview import Overview, collect
 from core.paths import Paths
-from core.records import encode
 from weaver.cli.output import print_data, print_record, use_colour
 from weaver.cli.table import lines
 
@@ -37,10 +36,8 @@ def run_status(paths: Paths, as_json: bool, watch: bool) -> int:
 
 def _print(overview: Overview, as_json: bool, again: bool) -> None:
     """Print one status; when it is printed again and again, JSON takes one line and a terminal is wiped first."""
-    if as_json and again:
-        print_data(encode(overview.status).decode())
-    elif as_json:
-        print_record(overview.status)
+    if as_json:
+        print_record(overview.status, in_one_line=again)
     else:
         wipe = "\x1b[H\x1b[2J" if again and sys.stdout.isatty() else ""
         print_data(wipe + "\n".join(lines(overview, use_colour(sys.stdout))))

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,10 @@ class FakeOracle(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Iterator[Paths]:
-    paths = make_home(tmp_path / "home")
+@contextmanager
+def serving(root: Path) -> Iterator[Paths]:
+    """Give a home whose oracle answers."""
+    paths = make_home(root)
     make_keys(paths)
     FakeOracle.key, FakeOracle.asked = read_key(paths.tokens / "oracle-read"), []
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeOracle)
@@ -88,6 +90,12 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Iterator[Paths]:
+    with serving(tmp_path / "home") as paths:
+        yield paths
 
 
 def test_one_question_is_answered_on_stdout_and_the_champion_is_the_default(paths: Paths) -> None:

@@ -1,8 +1,13 @@
-"""Every exit code of DESIGN.md section 9 that the command line gives by itself, one by one; stdout is data, stderr messages."""
+"""Every exit code of DESIGN.md section 9 that the command line gives by itself, one by one; stdout is data, stderr messages.
+
+78, of a key that others can read, is in test_chat.py.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,10 +153,85 @@ def test_second_weaver_of_a_home_is_7(paths: Paths) -> None:
         holder.communicate("\n")
 
 
-def test_version_needs_no_home(tmp_path: Path) -> None:
-    done = weaver(tmp_path / "x", "version", "--json", WEAVER_HOME="")
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["schema"] == "weaver.version/1"
+def test_what_does_not_happen_in_time_is_124(paths: Paths) -> None:
+    healthy(paths, "train_next")
+    job = put_job(paths, "normal")
+    done = weaver(paths.home, "queue", "wait", job, "--timeout", "0.3")
+    assert (done.returncode, done.stdout) == (124, "")
+    assert "did not happen within" in done.stderr
+
+
+def test_interrupt_is_130_without_a_traceback(paths: Paths) -> None:
+    (paths.logs / "web.jsonl").write_text('{"at": "2026", "msg": "x"}\n')
+    following = subprocess.Popen(
+        command("logs", "-f"), env=environment(paths.home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline().endswith("x\n")
+    following.send_signal(signal.SIGINT)
+    _, messages = following.communicate(timeout=60)
+    assert (following.returncode, messages) == (130, "")
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["version", "--json"], ["--version"]])
+def test_version_needs_no_home(tmp_path: Path, arguments: list[str]) -> None:
+    done = weaver(tmp_path / "x", *arguments, WEAVER_HOME="")
+    assert (done.returncode, done.stderr) == (0, "")
+    if "--json" in arguments:
+        assert json.loads(done.stdout)["schema"] == "weaver.version/1"
+    else:
+        assert re.fullmatch(r"weaver \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_script_and_module_are_the_same_program(paths: Paths) -> None:
+    script = Path(sys.executable).with_name("weaver")
+    for arguments in (["--help"], ["staus"], ["version"], ["queue", "ls"]):
+        done = subprocess.run(
+            [script, *arguments], capture_output=True, text=True, cwd=paths.home, env=environment(paths.home), check=False
+        )
+        module = weaver(paths.home, *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (module.returncode, module.stdout, module.stderr)
+
+
+def through_a_shell(paths: Paths, line: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which $W is the program."""
+    return subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, cwd=paths.home.parent, timeout=60, check=False,
+        env=environment(paths.home, W=" ".join(command()), **environ),
+    )  # fmt: skip
+
+
+def test_output_that_cannot_be_written_is_1_with_the_reason(paths: Paths) -> None:
+    done = through_a_shell(paths, "$W version > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("weaver: ") and "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("$W version >&-", 0),
+        ("$W status <&- >&- 2>&-", 3),
+        ("$W bogus 2>&-", 2),
+        ("$W bogus 2> /dev/full", 2),
+        ("$W ckpt show nope 2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}", 5),
+        ("$W version | true; exit ${PIPESTATUS[0]}", 0),
+    ],
+)
+def test_stream_that_is_closed_full_or_left_changes_no_exit_code(paths: Paths, line: str, code: int) -> None:
+    done = through_a_shell(paths, line)
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception" not in done.stdout + done.stderr
+
+
+def test_terminal_that_knows_only_ascii_gets_question_marks(paths: Paths) -> None:
+    (paths.logs / "web.jsonl").write_text('{"at": "2026", "msg": "漢字"}\n', encoding="utf-8")
+    done = weaver(paths.home, "logs", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "??" in done.stdout
+    assert through_a_shell(paths, "$W logs $'\\xff'").returncode == 5
 
 
 def test_reader_that_leaves_early_is_no_error(paths: Paths) -> None:
