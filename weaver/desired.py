@@ -10,9 +10,12 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import msgspec
+
 from core.errors import InvalidData
+from core.files import replace_durable
 from core.paths import Paths
-from core.records import Record, decode_strict
+from core.records import Record, decode_strict, encode_pretty
 
 ORACLE, WEB, TRAINER, TRAIN_NEXT = "oracle", "web", "trainer", "train_next"
 BASE_BUILDER = "base_builder"
@@ -20,9 +23,13 @@ TRAINER_GRACE_S = 120.0
 
 
 class DesiredRecord(Record, frozen=True, tag="weaver.desired/1"):
-    """config/local/desired.json: the programs that a person switched off."""
+    """config/local/desired.json: the programs that a person switched off, and whether a person stopped the whole factory.
+
+    down: systemd does not start it with the machine then; `weaver up` ends it.
+    """
 
     off: tuple[str, ...] = ()
+    down: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,12 +114,29 @@ def python_argv(program: Program) -> list[str]:
     return [sys.executable, *(program.argv or ())]
 
 
+def _read(paths: Paths) -> DesiredRecord:
+    try:
+        return decode_strict(DesiredRecord, paths.desired.read_bytes(), str(paths.desired))
+    except FileNotFoundError:
+        return DesiredRecord()
+
+
+def is_down(paths: Paths) -> bool:
+    """Say whether a person stopped the factory and nobody has started it since. Raises InvalidData for a damaged file."""
+    return _read(paths).down
+
+
+def write_down(paths: Paths, down: bool) -> None:
+    """Note that a person stopped or started the factory. Raises InvalidData for a damaged file, OSError."""
+    record = _read(paths)
+    if record.down != down:
+        paths.local.mkdir(parents=True, exist_ok=True)
+        replace_durable(paths.desired, encode_pretty(msgspec.structs.replace(record, down=down)))
+
+
 def read_off(paths: Paths) -> frozenset[str]:
     """Give what a person switched off. Raises InvalidData for a damaged file or a name that is no program."""
-    try:
-        record = decode_strict(DesiredRecord, paths.desired.read_bytes(), str(paths.desired))
-    except FileNotFoundError:
-        return frozenset()
+    record = _read(paths)
     known = {program.name for program in PROGRAMS if program.argv is not None}
     unknown = sorted(set(record.off) - known)
     if unknown:

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.errors import Conflict, Degraded, LockHeld, NotFound, NotRunning, StartFailed, TimedOut
+from core.errors import Conflict, Degraded, InvalidData, LockHeld, NotFound, NotRunning, StartFailed, TimedOut
 from core.orders import answered, place
 from core.paths import Paths
 from core.process import ProcessRef, is_alive, send_signal, spawn, spawned
 from core.status import ProgramView, State, SupervisorView, is_fresh, read_heartbeat, read_supervisor_view
 from weaver.adoption import WEAVER, living, lock_home, ref_of, weaver_process
-from weaver.desired import BASE_BUILDER, TRAINER
+from weaver.desired import BASE_BUILDER, TRAINER, write_down
+from weaver.notifier import UNIT_VARIABLE, VARIABLES
 from weaver.outputs import last_line
 from weaver.supervisor import Supervisor
 from weaver.wishes import LastWish, Wishes
@@ -53,6 +54,7 @@ def up(home: Path, wait_s: float = 120.0) -> None:
     Raises InvalidConfig, InvalidData, StartFailed, Degraded (a program was given up), TimedOut.
     """
     paths = Paths(home.resolve())
+    write_down(paths, False)
     problem = Wishes(paths, os.environ).problem  # where there never was a good configuration: an error here, not in a log
     if problem:
         _say(f"weaver: {problem}")
@@ -64,18 +66,21 @@ def up(home: Path, wait_s: float = 120.0) -> None:
     elif running:
         _say(f"Weaver already runs in {paths.home} (pid {running.pid}).")
         return
-    child = spawn(
-        [sys.executable, "-m", "weaver", "supervise"], WEAVER, paths.home_id, paths.logs / "weaver.out",
-        {**os.environ, "WEAVER_HOME": str(paths.home)}, paths.home,
-    )  # fmt: skip
-    _await_health(paths, child, wait_s)
+    environ = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {"WEAVER_HOME": str(paths.home)}
+    out = paths.logs / "weaver.out"
+    child = spawn([sys.executable, "-m", "weaver", "supervise"], WEAVER, paths.home_id, out, environ, paths.home)
+    await_health(paths, wait_s, child)
 
 
-def _await_health(paths: Paths, child: subprocess.Popen[bytes], wait_s: float) -> None:
+def await_health(paths: Paths, wait_s: float, child: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until every program of a Weaver that was just started runs: a child of ours, or None: of systemd.
+
+    Raises StartFailed, Degraded (a program was given up), TimedOut.
+    """
     late: list[str] = ["the Weaver has not said anything yet"]
 
     def is_settled() -> bool:
-        if child.poll() is not None:
+        if child is not None and child.poll() is not None:
             other = weaver_process(paths)
             if child.returncode == LockHeld.exit_code and other is not None:
                 _say(f"Weaver already runs in {paths.home} (pid {other.pid}).")
@@ -83,7 +88,8 @@ def _await_health(paths: Paths, child: subprocess.Popen[bytes], wait_s: float) -
                 return True
             raise StartFailed(program="The Weaver", code=child.returncode, detail=last_line(paths.logs / "weaver.out"))
         view = read_supervisor_view(paths)
-        if view is None or view.pid != child.pid:
+        started = child or weaver_process(paths)
+        if view is None or started is None or view.pid != started.pid:
             return False
         late[:] = [_describe(item) for item in view.programs if not _is_healthy(paths, item)]
         return all(_is_healthy(paths, item) or item.state in _GIVEN_UP for item in view.programs)
@@ -104,8 +110,13 @@ def _is_healthy(paths: Paths, program: ProgramView) -> bool:
 
 
 def down(home: Path) -> int:
-    """Stop everything of this home, whether or not a Weaver runs; give 0. Raises LockHeld."""
+    """Stop everything of this home, whether or not a Weaver runs; give 0. Raises LockHeld.
+
+    Called by a person it is kept: systemd does not start the factory with the machine until somebody does.
+    """
     paths = Paths(home.resolve())
+    if UNIT_VARIABLE not in os.environ:
+        _keep_down(paths)
     weaver = weaver_process(paths)
     if weaver is not None:
         _say(f"Stopping Weaver in {paths.home} (pid {weaver.pid}); a running training saves first.")
@@ -120,6 +131,13 @@ def down(home: Path) -> int:
         os.close(held)
     _say("Everything has stopped." if weaver or is_left else f"Nothing runs in {paths.home}.")
     return 0
+
+
+def _keep_down(paths: Paths) -> None:
+    try:
+        write_down(paths, True)
+    except (InvalidData, OSError) as error:  # it is stopped all the same
+        _say(f"It could not be noted that this is to stay stopped: {error}")
 
 
 def _await_end(paths: Paths, weaver: ProcessRef) -> None:

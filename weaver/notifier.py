@@ -11,7 +11,10 @@ import os
 import socket
 from collections.abc import Mapping
 
-VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+UNIT_VARIABLE = (
+    "WEAVER_UNIT"  # set by the unit of `weaver up --systemd`: whoever has it was started by systemd, not by a person
+)
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", UNIT_VARIABLE)
 
 
 class Notifier:
@@ -19,18 +22,19 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
+        self.is_unit = UNIT_VARIABLE in environ
         self._address = "\0" + name[1:] if name.startswith("@") else name
         usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
         is_ours = usec.isdigit() and pid in ("", str(os.getpid()))
-        self._every_s = int(usec) / 2e6 if is_ours else float("inf")  # half of what systemd waits
+        self._every_s = int(usec) / 2e6 if is_ours else None  # half of what systemd waits
         self._fed = float("-inf")
         self._said: dict[str, str] = {}
 
-    def alive(self, now: float, status: str, stopping: bool) -> None:
+    def alive(self, now: float, status: str, stopping: bool = False) -> None:
         """Say READY or STOPPING once, the status when it is another, and feed the watchdog when it is due."""
         news = {"READY": "1", "STATUS": status.replace("\n", " "), **({"STOPPING": "1"} if stopping else {})}
         lines = [f"{key}={value}" for key, value in news.items() if self._said.get(key) != value]
-        if now - self._fed >= self._every_s:
+        if self._every_s is not None and now - self._fed >= self._every_s:
             self._fed = now
             lines.append("WATCHDOG=1")
         self._said |= news

@@ -26,7 +26,7 @@ from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
 from weaver.adoption import WEAVER, age_s, left_by, living, lock_home, ref_of
 from weaver.base_model import BaseModel
-from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
+from weaver.desired import BASE_BUILDER, Desired, Program, is_down, python_argv, unexplained
 from weaver.environment import program_environment
 from weaver.memory import GIVEN_UP, Memory
 from weaver.notifier import Notifier
@@ -40,6 +40,7 @@ from weaver.wishes import Wishes
 
 BLIND_S = 3.0
 SIGHT_S = 6.0
+STAYS_DOWN = "stopped by `weaver down`; `weaver up` or `weaver up --systemd` starts it"
 
 
 class Supervisor:
@@ -275,8 +276,15 @@ class Supervisor:
 
 
 def supervise(home: Path) -> int:
-    """Be the Weaver of a home until asked to stop; give the exit code. Raises LockHeld, InvalidConfig, InvalidData."""
-    paths = Paths(home.resolve())
+    """Be the Weaver of a home until asked to stop; give the exit code. Raises LockHeld, InvalidConfig, InvalidData.
+
+    Started by systemd after a person had stopped the factory, it leaves it stopped.
+    """
+    paths, notifier = Paths(home.resolve()), Notifier(os.environ)
+    if notifier.is_unit and is_down(paths):
+        notifier.alive(0.0, STAYS_DOWN)
+        print(STAYS_DOWN, flush=True)
+        return 0
     lock_home(paths)
     paths.make()
     make_keys(paths)

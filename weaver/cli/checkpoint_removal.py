@@ -41,9 +41,7 @@ class Removal(Record, frozen=True, tag="weaver.removal/1"):
 
 def rm(
     checkpoints: Annotated[list[str], typer.Argument(help="<model>/<checkpoint>, <model>@<step>, or unique names.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would go, and how much that frees.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, and how much that frees.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -28,22 +28,35 @@ from weaver.cli.output import plain, print_data, print_message, print_record
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def up() -> None:
+def up(
+    systemd: Annotated[bool, typer.Option("--systemd", help="As a systemd user unit, which starts with the machine.")] = False,
+) -> None:
     """Start the factory in the background and wait until every program runs; exit 0 also when it already runs.
 
     Examples:
-      weaver up
       WEAVER_WEB_PORT=0 WEAVER_ORACLE_PORT=0 weaver up    # any free ports
+      weaver up --systemd
     """
     from weaver.lifecycle import up as start
 
     paths = this_home()
     try:
-        start(paths.home)
+        if systemd:
+            _up_by_systemd(paths)
+        else:
+            start(paths.home)
     except Degraded:
         _say_where(paths)
         raise
     _say_where(paths)
+
+
+def _up_by_systemd(paths: Paths) -> None:
+    from weaver.systemd import lingers, up_by_systemd
+
+    name = up_by_systemd(paths.home, os.environ)
+    when = "starts with the machine" if lingers() else "starts when you log in; with the machine: loginctl enable-linger"
+    print_message(f"{name} is enabled: it {when}.\nOff again: systemctl --user disable --now {name}")
 
 
 def _say_where(paths: Paths) -> None:
