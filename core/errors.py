@@ -53,6 +53,10 @@ class NotFound(WeaverError):
     exit_code = 5
 
 
+class Ambiguous(NotFound):
+    """{name!r} fits {count} jobs: {known}. Give more of the one that is meant."""
+
+
 class InvalidConfig(WeaverError):
     """{path}: {detail}"""
 

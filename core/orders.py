@@ -16,10 +16,13 @@ from typing import Any
 import msgspec
 
 from core.clock import compact, iso
-from core.errors import AlreadyExists, InvalidData
+from core.errors import AlreadyExists, InvalidData, UsageError
 from core.files import OPS, Ops, move, replace_durable
 from core.paths import Paths
 from core.records import Record, encode_pretty, read
+
+QUEUE_OWNER = "train_next"
+QUEUE_VERBS = ("pause", "resume", "stop", "skip")
 
 
 class Order(Record, frozen=True, omit_defaults=True, tag="weaver.order/1"):
@@ -48,6 +51,13 @@ def place(paths: Paths, owner: str, verb: str, args: dict[str, Any], by: str, no
     folder.mkdir(parents=True, exist_ok=True)
     replace_durable(folder / f"{order.id}.json", encode_pretty(order))
     return order
+
+
+def order_queue(paths: Paths, verb: str, by: str, now: datetime) -> Order:
+    """Order the queue paused, stopped or resumed, or its running job skipped: for every caller alike. Raises UsageError."""
+    if verb not in QUEUE_VERBS:
+        raise UsageError(detail=f"{verb!r} is no order to the queue; expected one of {', '.join(QUEUE_VERBS)}.")
+    return place(paths, QUEUE_OWNER, verb, {}, by, now)
 
 
 def pending(paths: Paths, owner: str, ops: Ops = OPS) -> list[Order]:
