@@ -102,13 +102,20 @@ def remove_left_over(folder: Path, before: float = math.inf) -> list[str]:
 
     before: Unix time in seconds; younger ones may still be at work. Without it, nobody else may write into the folder now.
     """
-    removed = list[str]()
+    left = left_over(folder, before)
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [path.name for path in left]
+
+
+def left_over(folder: Path, before: float = math.inf) -> list[Path]:
+    """Give the temporary files that remove_left_over() would remove."""
+    found = list[Path]()
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < before:
-                Path(entry.path).unlink(missing_ok=True)
-                removed.append(entry.name)
-    return removed
+                found.append(Path(entry.path))
+    return found
 
 
 def replace_durable(path: Path, data: bytes, ops: Ops = OPS, mode: int = 0o644) -> None:
@@ -181,6 +188,11 @@ def read_records(path: Path) -> Iterator[bytes]:
         data = path.read_bytes()
     except FileNotFoundError:
         return
+    yield from records_in(data)
+
+
+def records_in(data: bytes) -> Iterator[bytes]:
+    """Give every whole record in a piece of an append-only file that begins and ends with a line."""
     for line in data.split(b"\n"):
         record = line[:-_CHECKSUM].removesuffix(b",") + b"}"
         if len(line) > _CHECKSUM and line[-_CHECKSUM:] == _checksum(record):

@@ -6,12 +6,14 @@ Invariant: masked() never gives back user names, passwords, tokens in the path o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from urllib.parse import SplitResult, urlsplit
 
 from core.config_shapes import Flaw
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 INSTALL = "./scripts/install.sh training,notify"
 
 
@@ -24,29 +26,32 @@ def url_flaws(urls: Sequence[str]) -> Iterator[Flaw]:
     """Give what is wrong with the URLs of notify.urls, as far as it can be seen without importing apprise."""
     key = ("notify", "urls")
     for at, url in enumerate(urls):
-        parts = _parts(url)
         said = f"number {at + 1}, {masked(url)}"
-        if parts is None or not parts.scheme or "://" not in url:
+        if not _SCHEME.match(url):
             yield Flaw(key, f"{said}, is no URL", "valid: https://host/path, or a URL of apprise")
-        elif is_webhook(url) and not parts.hostname:
-            yield Flaw(key, f"{said}, names no host", "valid: https://host/path")
-        elif not is_webhook(url) and find_spec("apprise") is None:
+        elif is_webhook(url):
+            parts = _parts(url)
+            if parts is None or not parts.hostname:
+                yield Flaw(key, f"{said}, names no host, or no port that could be one", "valid: https://host:port/path")
+        elif find_spec("apprise") is None:
             yield Flaw(key, f"{said}, needs apprise, which is not installed", f"run {INSTALL}, then restart the factory")
 
 
 def masked(url: str) -> str:
     """Write a URL without what may be secret in it: scheme, host and port stay, the rest becomes dots."""
-    parts = _parts(url)
-    if parts is None or not parts.scheme or "://" not in url:
-        return "..."
-    if not is_webhook(url):
-        return f"{parts.scheme}://..."  # where apprise keeps tokens differs from service to service: in the host, too
+    scheme = _SCHEME.match(url)
+    parts = _parts(url) if scheme and is_webhook(url) else None
+    if parts is None or not parts.hostname:
+        return f"{scheme[0]}..." if scheme else "..."  # where apprise keeps tokens differs: in the host, too
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = f":{parts.port}" if parts.port else ""
-    rest = "/..." if parts.path.strip("/") or parts.query or parts.fragment else parts.path
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{rest}"
+    return (
+        f"{scheme[0] if scheme else ''}{host}{port}{'/...' if parts.path.strip('/') or parts.query or parts.fragment else ''}"
+    )
 
 
 def _parts(url: str) -> SplitResult | None:
+    """Take a URL of http(s) apart; None for one that cannot be."""
     try:
         parts = urlsplit(url)
         _ = parts.port

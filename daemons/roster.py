@@ -17,6 +17,7 @@ ROSTER = {
     "deploy_best": "daemons.deploy_best:DeployBest",
     "reclaim_stale": "daemons.reclaim_stale:ReclaimStale",
     "prune_checkpoints": "daemons.prune_checkpoints:PruneCheckpoints",
+    "send_notices": "daemons.send_notices:SendNotices",
 }
 
 

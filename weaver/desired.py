@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -67,6 +67,7 @@ PROGRAMS = (
     _daemon(TRAIN_NEXT, "trainer", needs_base=True),
     _daemon("reclaim_stale", "trainer"),
     _daemon("prune_checkpoints", "trainer"),
+    replace(_daemon("send_notices", "trainer"), roles=("trainer", "inference", "hub")),
     _daemon("rank_checkpoints", "hub"),
     _daemon("probe_checkpoints", "hub", after=(ORACLE,)),
     _daemon("deploy_best", "trainer", after=(ORACLE,)),

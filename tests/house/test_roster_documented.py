@@ -13,7 +13,7 @@ from weaver.desired import PROGRAMS
 
 PROMISED = {
     "generate_data", "watch_inbox", "train_next", "probe_checkpoints", "rank_checkpoints", "deploy_best", "reclaim_stale",
-    "prune_checkpoints",
+    "prune_checkpoints", "send_notices",
 }  # fmt: skip
 NOT_DAEMONS = {"__init__", "__main__", "roster"}
 
