@@ -18,20 +18,19 @@ from pathlib import Path
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.ranking import Ranking
 from core.checkpoints.removal import (
-    LEFT_OVER_S,
     holdings,
     left_over,
     must_stay,
     remove_state,
     remove_weights,
     sweep,
+    temporaries,
 )
 from core.checkpoints.retention import removable
 from core.errors import InvalidData
-from core.files import OPS, remove_left_over
+from core.files import OPS
 from core.jobs.job import Job
 from core.jobs.spool import Spool
-from core.names import is_identifier
 from core.paths import Paths
 from core.records import read_if_there
 from daemons.harness.context import Context, Report
@@ -73,7 +72,8 @@ class PruneCheckpoints:
         removed += self._drop_generated_data(ctx.paths, REMOVALS_PER_TICK - len(removed))
         if ctx.clock.mono() - self._swept_mono >= SWEEP_S:
             self._swept_mono = ctx.clock.mono()
-            _sweep_temporaries(ctx)
+            for path in temporaries(ctx.paths, ctx.clock.now().timestamp()):
+                path.unlink(missing_ok=True)
         notes.insert(0, f"removed {len(removed)}: {removed[0]} ..." if removed else "nothing to remove")
         return Report(
             did=len(removed), note="; ".join(notes), facts={"removed": removed}, again=len(removed) >= REMOVALS_PER_TICK
@@ -129,12 +129,3 @@ def _candidates(paths: Paths, model: str) -> list[str] | None:
     if ranking is None or model not in ranking.models:
         return None
     return [place.checkpoint for place in ranking.models[model] if place.eligible][:CANDIDATES_KEPT]
-
-
-def _sweep_temporaries(ctx: Context) -> None:
-    """Delete the temporary files of killed writers, wherever records are published; a job's own go when its attempt ends."""
-    paths, before = ctx.paths, ctx.clock.now().timestamp() - LEFT_OVER_S
-    models = [path for path in paths.models.glob("*/") if is_identifier(path.name)]
-    trees = [paths.inbox, paths.orders, paths.status, paths.local, *models, *(model / "scores" for model in models)]
-    for folder in (paths.queue, *trees, *(inner for tree in trees for inner in tree.glob("*/"))):
-        remove_left_over(folder, before)

@@ -1,8 +1,8 @@
 """Removing checkpoints: what must stay and why, the removal itself, and what dead trainers left half made.
 
 Place in the flow: prune_checkpoints, `weaver ckpt rm` and `weaver mend` all remove through here. Under models/<model>/ it
-removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging. Invariants: a removal is one rename into .trash,
-then deletion; weights go only after their ledger copy is there; records stay.
+removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging. Invariants: a removal is one rename into
+.trash, then deletion; weights go only after their ledger copy is there; records stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.retention import Holdings, needed_by_training
 from core.checkpoints.standing import Standing
+from core.files import left_over as left_over_files
 from core.files import remove_tree
+from core.names import is_identifier
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
 from core.status import read_heartbeat
@@ -90,6 +92,17 @@ def sweep(paths: Paths, model: str, left: Iterable[Path]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             remove_tree(path, trash)
+
+
+def temporaries(paths: Paths, now_s: float) -> list[Path]:
+    """Give the temporary files that killed writers left, wherever records are published, once they are LEFT_OVER_S old.
+
+    A job's own are not among them: they go when its attempt ends. now_s: Unix time in seconds.
+    """
+    models = [path for path in paths.models.glob("*/") if is_identifier(path.name)]
+    trees = [paths.inbox, paths.orders, paths.status, paths.local, *models, *(model / "scores" for model in models)]
+    folders = (paths.queue, *trees, *(inner for tree in trees for inner in tree.glob("*/")))
+    return [path for folder in folders for path in left_over_files(folder, now_s - LEFT_OVER_S)]
 
 
 def _half_made(paths: Paths, ledger: Ledger, model: str) -> Iterator[Path]:
