@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.clock import boot_id, iso
-from core.files import append_record
+from core.files import append_record, read_records
 from core.paths import Paths
+from core.records import Part
 
 LOG_BYTES = 20 * 10**6
 LOG_FILES = 5
@@ -84,6 +85,26 @@ def open_log(paths: Paths, program: str) -> logging.Logger:
         old.close()
     logger.addHandler(handler)
     return logger
+
+
+class Event(Part, frozen=True):
+    """One event as it was written: when, by which program, what, and its facts."""
+
+    at: str
+    program: str
+    event: str
+    facts: dict[str, Any]
+
+
+def read_events(paths: Paths) -> list[Event]:
+    """Give what happened, from the files of all programs, in the order of time; torn lines are passed over."""
+    found = []
+    for path in (paths.logs / "events").glob("*.jsonl"):
+        for record in read_records(path):
+            fields = json.loads(record)
+            known = [str(fields.pop(name, "")) for name in ("at", "program", "event")]
+            found.append(Event(at=known[0], program=known[1], event=known[2], facts=fields))
+    return sorted(found, key=lambda event: event.at)
 
 
 def write_event(paths: Paths, program: str, event: str, **facts: Any) -> None:
