@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from core.runs.run import Outcome, Progress
 from trainer import rng
 from trainer.loop import StreamTrainer
+from trainer.patience import step_s
 from trainer.plan import StepFacts
 from trainer.stream import Pending, Stream
 
@@ -109,4 +110,4 @@ class StreamCallback(TrainerCallback):
                 ratio=sum(self.facts.trained) / max(1, sum(self.facts.tokens)), eta_s=left_s,
             )
         )  # fmt: skip
-        self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", max(30.0, 20 * self._slowest))
+        self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", step_s(self._slowest))

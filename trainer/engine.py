@@ -20,6 +20,7 @@ from core.errors import DiskLow, InvalidConfig, InvalidData, PackingRefused, Wea
 from core.locked import ModelFacts
 from core.paths import Paths
 from core.runs.run import Outcome, Progress
+from trainer import patience
 from trainer.callbacks import PROGRESS_EVERY_S, Hooks, StreamCallback
 from trainer.config import TrainerConfig, validate, validate_job
 from trainer.config import create_default_config as create_default_config
@@ -41,7 +42,6 @@ from trainer.weights import Origin, config_sha256, save_checkpoint
 
 # What can go wrong inside a run that is the run's own failure: anything else is a bug of ours and ends the process loudly.
 RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
-PREPARE_PATIENCE_S = 180.0
 
 
 @dataclass
@@ -95,7 +95,7 @@ class TrainerEngine:
         """Publish a checkpoint of the stream and give its name. Raises DiskLow, OSError (nothing is lost), Diverged."""
         if self._stream is None or self._origin is None or self._paths is None:
             raise InvalidData(where="the trainer", detail="nothing was trained yet; there is nothing to save")
-        self._beat("save", f"step {self._stream.step}", PREPARE_PATIENCE_S)
+        self._beat("save", f"step {self._stream.step}", patience.save_s(self._stream.parameters))
         return save_checkpoint(self._stream, self._paths, self._origin, datetime.now(UTC), self._mono())
 
     def try_save(self) -> str | None:
@@ -142,7 +142,7 @@ class TrainerEngine:
         if stream is None or not _continues(stream, config):
             if self.has_unsaved():
                 self.save()
-            self._beat("load", config.model.name, PREPARE_PATIENCE_S)
+            self._beat("load", config.model.name, patience.load_s(config.model.paths.model(config.model.name).root))
             torch.set_num_threads(config.environment.threads)
             stream, remarks = open_stream(config.model, config.hyperparams, config.environment.device)
             for remark in remarks:
@@ -161,7 +161,7 @@ class TrainerEngine:
         before: the callback of the first part of this run, when it found lines to leave out.
         """
         validate_job(config)
-        self._beat("tokenise", config.data.job, PREPARE_PATIENCE_S)
+        self._beat("tokenise", config.data.job, patience.tokenise_s(config.data.lines))
         lines = read_lines(config.data.lines)
         rows = make_rows(stream.tokenizer, lines, config.model.config.max_length)
         choice = choose_packing(config.hyperparams.packing, config.environment.device)
@@ -199,7 +199,7 @@ class TrainerEngine:
         suspect = suspect_step(run.case)
 
         def tell(line: int) -> None:
-            self._beat("train", f"trying line {line} alone: the trainer died at step {suspect}", PREPARE_PATIENCE_S)
+            self._beat("train", f"trying line {line} alone: the trainer died at step {suspect}", _first_step_s(run))
 
         def before(done: int) -> None:
             if run.stream.step == suspect:
@@ -234,7 +234,7 @@ class TrainerEngine:
         except torch.OutOfMemoryError:
             raise
         except LINE_ERRORS as error:
-            self._beat("train", f"looking for the line at which step {run.stream.step + 1} failed", PREPARE_PATIENCE_S)
+            self._beat("train", f"looking for the line at which step {run.stream.step + 1} failed", _first_step_s(run))
             found = convict(run.case, run.planned, run.rest, run.callback.done)
             for line in found:
                 self._remark(f"{run.config.data.job}: line {line.line} is left out: {line.reason} ({error})")
@@ -251,7 +251,7 @@ class TrainerEngine:
                              run.config.environment.device, Path(scratch))  # fmt: skip
             trainer = StreamTrainer(run.stream, args, run.planned.features, run.rest.batches, run.collate, [run.callback])
             run.callback.trainer = trainer
-            self._beat("train", f"step {run.stream.step}", PREPARE_PATIENCE_S)
+            self._beat("train", f"step {run.stream.step}", _first_step_s(run))
             trainer.train()
 
     def _finish(self, run: _Run, began: float) -> TrainingResult:
@@ -281,6 +281,10 @@ class TrainerEngine:
             error=f"{type(error).__name__}: {error}", permanent=isinstance(error, InvalidData | NotTrainable),
             misconfigured=isinstance(error, NotTrainable | PackingRefused),
         )  # fmt: skip
+
+
+def _first_step_s(run: _Run) -> float:
+    return patience.first_step_s(run.stream.parameters, run.callback.facts.tokens, run.config.environment.device)
 
 
 def _summary(run: _Run) -> str:

@@ -68,6 +68,11 @@ class Stream:
         """Give the learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
+    @property
+    def parameters(self) -> int:
+        """Give how many parameters the model has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
     def has_unsaved(self) -> bool:
         """Say whether rows were trained since the last checkpoint."""
         return any(part.stop > part.start for part in self.pending)

@@ -71,7 +71,7 @@ PROGRAMS = (
     _daemon("rank_checkpoints", "hub"),
     _daemon("probe_checkpoints", "hub", after=(ORACLE,)),
     _daemon("deploy_best", "trainer", after=(ORACLE,)),
-    Program(name=TRAINER, argv=None, roles=("trainer",), grace_s=TRAINER_GRACE_S, hung_grace_s=30.0),
+    Program(name=TRAINER, argv=None, roles=("trainer",), start_s=180.0, grace_s=TRAINER_GRACE_S, hung_grace_s=30.0),
     Program(name=BASE_BUILDER, argv=None, roles=("trainer", "inference"), stage=3, start_s=1800.0),
 )
 
