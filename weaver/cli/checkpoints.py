@@ -14,14 +14,13 @@ from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.pins import pin as put_pin
 from core.checkpoints.pins import unpin as take_pin
-from core.checkpoints.standing import Standing
 from core.clock import SystemClock, iso
 from core.errors import InvalidData
 from core.names import checkpoint_order, is_checkpoint
 from core.paths import Paths
-from core.records import Part, Record, to_builtins
+from core.records import Record, to_builtins
 from weaver.best import BestOf, best_checkpoints
-from weaver.checkpoint_rows import checkpoint_rows, verdict_of
+from weaver.checkpoint_rows import CheckpointRow, Verdict, checkpoint_rows, verdict_of
 from weaver.cli.checkpoint_removal import rm
 from weaver.cli.home import this_home
 from weaver.cli.output import bytes_text, plain, print_data, print_message, print_record
@@ -30,30 +29,6 @@ app = typer.Typer(no_args_is_help=True, help="Checkpoints: list, show, verify, p
 app.command("rm")(rm)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 One = Annotated[str, typer.Argument(help="<model>/<checkpoint>, <model>@<step>, or a unique name.")]
-
-
-class CheckpointRow(Part, frozen=True):
-    """One checkpoint; weights_id is null when its weights are not on this disk (any more)."""
-
-    id: str
-    step: int
-    parent: str | None
-    created_at: str
-    weights_id: str | None
-    present: bool
-    train_loss: float | None
-    val_loss: float | None
-    skill: str | None
-    level: int | None
-    job: str | None
-    tokens_seen: int
-    examples_seen: int
-    bytes: int
-    on_chain: bool
-    head: bool
-    pinned: bool
-    resumable: bool
-    served: bool
 
 
 class CheckpointList(Record, frozen=True, tag="weaver.checkpoints/1"):
@@ -67,15 +42,6 @@ class ShownCheckpoint(Checkpoint, frozen=True, kw_only=True, tag="weaver.checkpo
 
     weights_id: str | None
     on_chain: bool
-
-
-class Verdict(Part, frozen=True):
-    """One checkpoint against its manifest; detail says what differs."""
-
-    id: str
-    ok: bool
-    weights_id: str | None
-    detail: str | None
 
 
 class Verification(Record, frozen=True, tag="weaver.verification/1"):
@@ -100,10 +66,7 @@ def ls(model: Annotated[str | None, typer.Argument(help="Only this model.")] = N
       weaver ckpt ls
       weaver ckpt ls tiny --json
     """
-    paths = this_home()
-    found = checkpoint_rows(paths, model)
-    served = {name: Standing.of(paths, Ledger(paths), name).current for name in {row["id"].partition("/")[0] for row in found}}
-    rows = [CheckpointRow(**row, served=row["id"] in {f"{key}/{name}" for key, name in served.items()}) for row in found]
+    rows = checkpoint_rows(this_home(), model)
     if json:
         print_record(CheckpointList(checkpoints=rows))
         return
@@ -166,7 +129,7 @@ def verify_checkpoints(
     chosen = [pair for pair in there if checkpoint in (None, pair[1], "/".join(pair))]
     if checkpoint is not None and len(chosen) != 1:
         chosen = [Ledger(paths).resolve(checkpoint)]
-    results = [Verdict(**verdict_of(paths, model, name)) for model, name in chosen]
+    results = [verdict_of(paths, model, name) for model, name in chosen]
     if json:
         print_record(Verification(ok=all(row.ok for row in results), checkpoints=results))
     else:

@@ -15,6 +15,8 @@ from core.evals.score import Score
 from core.jobs.job import Attempt, Job, LineCounts, Reason
 from core.records import Part, Record
 from core.runs.run import Progress, RunResult
+from weaver.best import BestOf
+from weaver.checkpoint_rows import CheckpointRow
 
 
 class Health(Part, frozen=True):
@@ -108,29 +110,6 @@ class Receipt(Part, frozen=True):
     reason: Reason | None
 
 
-class CheckpointRow(Part, frozen=True):
-    """One checkpoint; weights_id is null when its weights are not on this disk (any more)."""
-
-    id: str
-    step: int
-    parent: str | None
-    created_at: str
-    weights_id: str | None
-    present: bool
-    train_loss: float | None
-    val_loss: float | None
-    skill: str | None
-    level: int | None
-    job: str | None
-    tokens_seen: int
-    examples_seen: int
-    bytes: int
-    on_chain: bool
-    head: bool
-    pinned: bool
-    resumable: bool
-
-
 class LedgerPage(Part, frozen=True):
     """GET /api/ledger."""
 
@@ -161,14 +140,6 @@ class LedgerSummary(Part, frozen=True):
     models: list[ModelSummary]
 
 
-class BestOf(Part, frozen=True):
-    """The best checkpoint of one model by some metric."""
-
-    model: str
-    checkpoint: str
-    value: float
-
-
 class Best(Part, frozen=True):
     """GET /api/ledger/best."""
 
@@ -192,6 +163,7 @@ class CheckpointDetail(Checkpoint, frozen=True, kw_only=True, tag="weaver.checkp
     present: bool
     on_chain: bool
     head: bool
+    served: bool
     pinned: bool
     resumable: bool
     scores: list[ScoreRow]  # type: ignore[valid-type]

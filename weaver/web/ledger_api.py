@@ -13,17 +13,17 @@ import msgspec
 from starlette.responses import Response
 
 from core.checkpoints.ledger import Ledger
-from core.checkpoints.places import Ranking
 from core.checkpoints.served import read_deployments, served
-from core.errors import InvalidData, NotFound, UsageError
+from core.errors import InvalidData, UsageError
 from core.evals.score import Score
 from core.paths import Paths
-from core.records import read, read_if_there
+from core.records import read
+from weaver.best import METRICS as METRICS
+from weaver.best import best_checkpoints
 from weaver.checkpoint_rows import checkpoint_rows
-from weaver.web.answers import Best, BestOf, CheckpointDetail, CheckpointRow, LedgerPage, LedgerSummary, ModelSummary, ScoreRow
+from weaver.web.answers import Best, CheckpointDetail, LedgerPage, LedgerSummary, ModelSummary, ScoreRow
 from weaver.web.replies import reply
 
-METRICS = ("accuracy", "loss", "composite")
 MOST_ROWS = 500
 
 
@@ -39,8 +39,7 @@ class LedgerApi:
             raise UsageError(detail=f"limit is {limit} and after {after}; expected 1 to {MOST_ROWS} and 0 or more.")
         rows = checkpoint_rows(self._paths, model, removed=True)
         end = after + limit
-        page = [CheckpointRow(**row) for row in rows[after:end]]
-        return reply(LedgerPage(checkpoints=page, next=end if end < len(rows) else None))
+        return reply(LedgerPage(checkpoints=rows[after:end], next=end if end < len(rows) else None))
 
     def summary(self) -> Response:
         """Say for each model how many checkpoints there are, which is the head, what is served."""
@@ -61,44 +60,17 @@ class LedgerApi:
 
     def best(self, metric: str = "accuracy", model: str | None = None) -> Response:
         """Name the best checkpoint of each model, or of one: by accuracy, by composite, or by training loss."""
-        if metric not in METRICS:
-            raise UsageError(detail=f"{metric!r} is not a metric; expected one of {', '.join(METRICS)}.")
-        found = [row for row in (self._by_loss(model) if metric == "loss" else self._by_rank(metric, model)) if row]
-        if not found:
-            raise NotFound(kind="best checkpoint by", name=metric, known="nothing was measured yet")
-        return reply(Best(metric=metric, best=found))
-
-    def _by_loss(self, model: str | None) -> list[BestOf]:
-        best: dict[str, BestOf] = {}
-        for row in checkpoint_rows(self._paths, model):
-            name, loss = row["id"].partition("/")[0], row["train_loss"]
-            if row["on_chain"] and loss is not None and (name not in best or loss < best[name].value):
-                best[name] = BestOf(model=name, checkpoint=row["id"], value=loss)
-        return list(best.values())
-
-    def _by_rank(self, metric: str, model: str | None) -> list[BestOf]:
-        try:
-            ranking = read_if_there(Ranking, self._paths.status / "ranking.json")
-        except InvalidData:
-            ranking = None
-        found = []
-        for name, ranked in (ranking.models if ranking else {}).items():
-            measured = [(value, row) for row in ranked if (value := getattr(row, metric)) is not None]
-            if measured and model in (None, name):
-                value, row = max(measured, key=lambda pair: (pair[0], -pair[1].place))
-                found.append(BestOf(model=name, checkpoint=f"{name}/{row.checkpoint}", value=value))
-        return found
+        return reply(Best(metric=metric, best=best_checkpoints(self._paths, metric, model)))
 
     def checkpoint(self, checkpoint: str) -> Response:
         """Show the record of one checkpoint and its scores, without their items."""
         ledger = Ledger(self._paths)
         model, name = ledger.resolve(checkpoint, removed=True)
         rows = checkpoint_rows(self._paths, model, removed=True)
-        row = rows[bisect.bisect_left([row["step"] for row in rows], ledger.get(model, name).step) :]
-        marks = next(item for item in row if item["id"] == f"{model}/{name}")
-        return reply(CheckpointDetail(
-            **{**msgspec.structs.asdict(ledger.get(model, name)), **marks, "scores": self._scores(model, name)}
-        ))  # fmt: skip
+        row = rows[bisect.bisect_left([row.step for row in rows], ledger.get(model, name).step) :]
+        marks = next(item for item in row if item.id == f"{model}/{name}")
+        facts = {**msgspec.structs.asdict(ledger.get(model, name)), **msgspec.structs.asdict(marks)}
+        return reply(CheckpointDetail(**{**facts, "scores": self._scores(model, name)}))
 
     def _scores(self, model: str, name: str) -> list[Any]:
         found = []
