@@ -6,6 +6,8 @@ whatever stands in names and notes, every line fits and holds no escape but our 
 
 from __future__ import annotations
 
+import textwrap
+
 from core.overview import Overview, SkillLine
 from core.status import DaemonStatus, State, StatusReport
 from weaver.cli.output import bytes_text, duration_text, fit, pad, paint, plain
@@ -26,10 +28,19 @@ def lines(overview: Overview, colours: bool) -> list[str]:
     before = [_first(status, colours), _second(status)]
     after = [*_queue(status), _training(status), _serving(overview, colours), *_learning(overview), *_ranking(overview)]
     after += [_cut(f"web      {status.web or '-'}   oracle {status.oracle or '-'}")]
-    after += [paint(_cut(f"problem  {plain(problem)}"), "red", colours) for problem in overview.problems[:3]]
+    after += [paint(_cut(line), "red", colours) for line in _problems(overview.problems)]
     after += [_cut(f"next     {next_command(overview)}")]
     room = LINES - len(before) - len(after) - 1
     return [*before, *_table(status.daemons, room, colours), *after]
+
+
+def _problems(problems: list[str]) -> list[str]:
+    """Give the first problem on up to three lines, so that it says what to do, and two more on one each."""
+    out = []
+    for most, problem in zip((3, 1, 1), problems, strict=False):
+        pieces = textwrap.wrap(plain(problem), COLUMNS - 9, max_lines=most, placeholder=" …")
+        out += [f"{'' if at else 'problem':<8} {piece}" for at, piece in enumerate(pieces)]
+    return out
 
 
 def _cut(text: str) -> str:

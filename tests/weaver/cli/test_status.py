@@ -119,7 +119,7 @@ def test_json_is_the_contract_s_example(paths: Paths) -> None:
     found = json.loads(weaver(paths.home, "status", "--json").stdout)
     assert list(found) == [
         "schema", "host", "state", "checked_at", "home", "web", "oracle", "supervisor", "daemons", "queue", "training",
-        "serving", "gpus", "disk", "hosts",
+        "serving", "gpus", "disk", "hosts", "config",
     ]  # fmt: skip
     assert list(found["daemons"][0]) == [
         "name", "state", "pid", "up_s", "restarts", "heartbeat_age_s", "note", "last_exit",
