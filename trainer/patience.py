@@ -1,8 +1,8 @@
 """How long the trainer may be silent in each phase before the Weaver takes it for stuck: the promise of each heartbeat.
 
-Place in the flow: engine and callbacks ask before they beat. Reads sizes of files only. Invariant: who is slow but moves is never
-taken for stuck. Before anything was measured, the budget follows from the amount of work, at a pace below that of any machine
-that is of use; from the first step of a run on it is learnt from the run's own steps.
+Place in the flow: engine and callbacks ask before they beat. Reads sizes of files only. Invariant: who is slow but moves is
+never taken for stuck. Before anything was measured, the budget follows from the amount of work, at a pace below that of any
+machine that is of use; from the first step of a run on it is learnt from the run's own steps.
 """
 
 from __future__ import annotations
