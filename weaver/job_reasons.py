@@ -121,7 +121,7 @@ def _refused(path: Path) -> tuple[dict[str, int], list[RefusedLine]]:
     for line in _quarantined(path):
         codes[line.code] += 1
         if len(first) < MOST_REFUSED:
-            first.append(RefusedLine(line=line.line, code=line.code, reason=line.reason, text=_text(line.raw_b64)))
+            first.append(refused_line(line.line, line.code, line.reason, line.raw_b64))
     return dict(codes.most_common()), first
 
 
@@ -135,6 +135,11 @@ def _quarantined(path: Path) -> Iterator[_Quarantined]:
                     continue
     except FileNotFoundError:
         return
+
+
+def refused_line(line: int, code: str, reason: str, raw_b64: str) -> RefusedLine:
+    """Show a quarantined line."""
+    return RefusedLine(line=line, code=code, reason=reason, text=_text(raw_b64))
 
 
 def _text(raw_b64: str) -> str:

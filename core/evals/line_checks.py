@@ -7,6 +7,7 @@ line is checked without the real tokenizer and all frozen items; where one is mi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ _Mark = tuple[tuple[str, int, int], ...]
 class LineChecks:
     """Remembers tokenizers that were proved and the digests of the suites as they lie on disk."""
 
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+    def __init__(self, paths: Paths, unbuilt: Callable[[str], Path] | None = None) -> None:
+        """unbuilt: gives a folder with the tokenizer of a model that has no base yet; without it that is Unavailable."""
+        self._paths, self._unbuilt = paths, unbuilt
         self._proved: set[Path] = set()
         self._suites: tuple[_Mark, frozenset[str]] | None = None
 
@@ -54,6 +56,8 @@ class LineChecks:
         names = [path.name for path in root.iterdir() if is_checkpoint(path.name)] if root.is_dir() else []
         whole = [name for name in names if (root / name / "tokenizer.json").is_file()]
         bases = [name for name in whole if checkpoint_step(name) == 0]
+        if not whole and self._unbuilt is not None:
+            return self._unbuilt(model)
         if not whole:
             raise Unavailable(service=f"the base of model {model}", url=str(root), detail="it is not built yet")
         return root / max(bases or whole, key=checkpoint_order)

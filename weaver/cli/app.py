@@ -39,26 +39,32 @@ VERBS = {
     "mend": Verb("mend", "do what is safe of it; --dry-run only says what", "weaver.cli.mend:mend"),
     "restart": Verb("mend", "start one program anew", "weaver.cli.factory:restart"),
     "queue": Verb("", "ls show add why wait promote retry rm pause resume stop skip", "weaver.cli.queue:app"),
+    "data": Verb("", "check preview stats convert", "weaver.cli.data:app"),
     "ckpt": Verb("", "ls show verify best pin unpin rm", "weaver.cli.checkpoints:app"),
     "deploy": Verb("", "now rollback history", "weaver.cli.deploy:app"),
     "config": Verb("", "show validate schema", "weaver.cli.config:app"),
     "suites": Verb("", "build", "weaver.cli.suites:app"),
-    "completion": Verb("about", "Tab completion for bash, zsh or fish", "weaver.cli.completion:completion"),
-    "version": Verb("about", "the version", "weaver.cli.factory:version"),
+    "completion": Verb("about", "", "weaver.cli.completion:completion"),
+    "version": Verb("about", "", "weaver.cli.factory:version"),
 }
 
 
 def overview() -> str:
-    """Give the verbs by heading, in at most 23 lines of 80 columns."""
-    lines = ["Weaver, an always-on fine-tuning factory: it trains on what lies in queue/inbox.", ""]
+    """Give the verbs by heading, in at most 23 lines of 80 columns: a line a verb, those without a summary on one."""
+    lines = ["Weaver, an always-on fine-tuning factory. `weaver VERB --help` has examples.", ""]
     last = ""
     for name, verb in VERBS.items():
+        heading = f"{name if verb.verbs else verb.heading if verb.heading != last else '':<12}"
         if verb.verbs:
-            lines.append(f"{name:<12} {verb.summary}")
+            lines.append(f"{heading} {verb.summary}")
+        elif verb.summary:
+            lines.append(f"{heading} {name:<11} {verb.summary}")
+        elif verb.heading == last:
+            lines[-1] += f" {name}"
         else:
-            lines.append(f"{verb.heading if verb.heading != last else '':<12} {name:<11} {verb.summary}")
+            lines.append(f"{heading} {name}")
         last = verb.heading
-    return "\n".join([*lines, "", "weaver VERB --help shows examples; weaver VERB --json is for programs."])
+    return "\n".join(lines)
 
 
 def run(arguments: Sequence[str]) -> int:

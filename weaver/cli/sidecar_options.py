@@ -6,6 +6,7 @@ Invariant: an option goes before what the file's own sidecar says; what cannot b
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 import typer
 
 from core.errors import InvalidData, NotFound, UsageError
+from core.jobs.adding import sidecar_bytes
 from core.jobs.formats import TARGETS
 from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import JobTraining, Priority, Sidecar, Spec
@@ -69,7 +71,23 @@ def sidecar_of(file: Path, said: Said) -> Sidecar | None:
 
     Raises InvalidData for one that cannot be read or is none.
     """
-    own = _own(file, said.sidecar)
+    own, changes = _own(file, said.sidecar), _changes(said)
+    if own is None and not changes:
+        return None
+    where = str(said.sidecar or file.with_name(file.name + SIDECAR_ENDING))
+    read = Sidecar() if own is None else decode_strict(Sidecar, own, where)
+    return msgspec.structs.replace(read, **changes)
+
+
+def sidecar_as_dropped(file: Path, said: Said) -> bytes | None:
+    """Give the sidecar as it would lie in the inbox: a person's own byte by byte, whatever it holds, if nothing is said."""
+    if not _changes(said):
+        return _own(file, said.sidecar)
+    found = sidecar_of(file, said)
+    return None if found is None else sidecar_bytes(found)
+
+
+def _changes(said: Said) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if said.columns:
         changes["columns"] = said.columns
@@ -80,19 +98,18 @@ def sidecar_of(file: Path, said: Said) -> Sidecar | None:
         changes["training"] = JobTraining(epochs=said.epochs)
     if said.force:
         changes["force"] = True
-    if own is None and not changes:
-        return None
-    return msgspec.structs.replace(own or Sidecar(), **changes)
+    return changes
 
 
-def _own(file: Path, named: Path | None) -> Sidecar | None:
+def _own(file: Path, named: Path | None) -> bytes | None:
     path = named or file.with_name(file.name + SIDECAR_ENDING)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         if named is None:
             return None
         raise InvalidData(where=str(path), detail="there is no such file; expected a sidecar") from error
     except OSError as error:
+        if named is None and error.errno == errno.ENAMETOOLONG:
+            return None
         raise InvalidData(where=str(path), detail=f"cannot be read: {error.strerror}") from error
-    return decode_strict(Sidecar, data, str(path))
