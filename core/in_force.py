@@ -136,11 +136,16 @@ def read_in_force(paths: Paths, environ: Mapping[str, str]) -> InForce:
     good, _, faults = judge(paths, environ)
     if good is not None:
         return good
+    last = _last_good(paths, environ)
+    if last is None:
+        raise refusal_of(faults)
+    return replace(last, refusal=refusal_of(faults), refused_since=_since(paths, faults[0]))
+
+
+def _last_good(paths: Paths, environ: Mapping[str, str]) -> InForce | None:
     kept = _read_kept(paths)
     last, _, _ = examine(paths, kept.files, environ) if kept else (None, [], [])
-    if kept is None or last is None:
-        raise refusal_of(faults)
-    return replace(last, at=kept.at, refusal=refusal_of(faults), refused_since=_since(paths, faults[0]))
+    return replace(last, at=kept.at) if kept and last else None
 
 
 def _read_kept(paths: Paths) -> KeptFiles | None:
@@ -183,8 +188,10 @@ class Following:
             return False
         self._mark = self._seen
         good, _, faults = judge(self._paths, self._environ)
-        if good is None:
-            self.now = replace(self.now, refusal=refusal_of(faults), refused_since=_since(self._paths, faults[0]))
-            return False
-        self.now = good
-        return True
+        if good is not None:
+            self.now = good
+            return True
+        last = _last_good(self._paths, self._environ) or self.now  # the Weaver's: so all programs have the same
+        is_new = last.files != self.now.files
+        self.now = replace(last if is_new else self.now, refusal=refusal_of(faults), refused_since=_since(self._paths, faults[0]))
+        return is_new

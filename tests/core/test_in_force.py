@@ -191,6 +191,15 @@ def test_folder_of_a_base_may_go_once_its_model_exists(paths: Paths) -> None:
     assert read_in_force(paths, {}).problem == ""
 
 
+def test_program_that_missed_a_good_set_takes_what_the_weaver_kept_of_it(paths: Paths) -> None:
+    following = Following(paths, {})
+    assert not following.look(0.0)
+    kept(paths)
+    put(paths, "evals.yaml", "[")
+    assert not following.look(2.0) and following.look(4.0)
+    assert following.now.config.weaver.queue.retries == 7 and "config/evals.yaml" in following.now.problem
+
+
 def test_following_takes_a_change_that_stands_still_and_no_bad_one(paths: Paths) -> None:
     following, seconds = Following(paths, {}), 0.0
 
