@@ -58,10 +58,11 @@ class QueueConfig(Section, frozen=True):
 
 
 class CheckpointsConfig(Section, frozen=True):
-    """How often checkpoints are made and how long they stay."""
+    """How often checkpoints are made; how many hours their weights stay, and how many gigabytes (10^9 bytes) of them."""
 
     every_s: NotNegative = 20.0
-    keep_last: AtLeast0 = 10
+    keep_h: NotNegative = 36.0
+    keep_gb: Positive = 150.0
 
 
 class DiskConfig(Section, frozen=True):

@@ -1,23 +1,22 @@
 """models/ and queue/completed/ -> less of them: remove what retention allows, keep every record.
 
-Place in the flow: looks at every model each minute. Removes weights and training states that core.checkpoints.retention names,
-what lies in models/<model>/.trash, what a dead trainer left in .staging and state/, the data.jsonl of old completed generated
-jobs, and the temporary files of killed writers. Writes missing ledger copies first. Invariants: a removal is one rename into
-.trash, then deletion; weights go only after their ledger copy is there; records (ledger copies, scores, deployments, job.json,
-plan.json, attempts) stay.
-
-The data of a generated job can be made again from the seed in its sidecar.json; job.json keeps its counts and plan.json its
-rows, so the account of every line stays whole. Dropped files of people are never touched.
+Place in the flow: looks at every model each minute, sooner when the disk is near its floor. Removes weights and training states
+that core.checkpoints.retention names, what lies in models/<model>/.trash, what a dead trainer left in .staging and state/, and
+the temporary files of killed writers; the data of jobs that are done it has compressed and bounded (daemons/pruning). Writes
+missing ledger copies first. Invariants: a removal is one rename into .trash, then deletion; weights go only after their ledger
+copy is there; records (ledger copies, scores, deployments, job.json, plan.json, attempts) stay.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.ranking import Ranking
 from core.checkpoints.removal import (
+    bytes_in,
     holdings,
     left_over,
     must_stay,
@@ -26,19 +25,19 @@ from core.checkpoints.removal import (
     sweep,
     temporaries,
 )
-from core.checkpoints.retention import removable
+from core.checkpoints.retention import Keeping, removable
 from core.errors import InvalidData
-from core.files import OPS
-from core.jobs.job import Job
-from core.jobs.spool import Spool
 from core.paths import Paths
 from core.records import read_if_there
 from daemons.harness.context import Context, Report
+from daemons.pruning.data import OldData
 
 REMOVALS_PER_TICK = 20
 CANDIDATES_KEPT = 3
-GENERATED_DATA_KEPT = 200
 SWEEP_S = 3600.0
+# When less than NEAR times the floor is free, room is made until ROOM times the floor is.
+NEAR = 1.1
+ROOM = 1.25
 
 
 class PruneCheckpoints:
@@ -51,7 +50,8 @@ class PruneCheckpoints:
     nice = 10
 
     def __init__(self) -> None:
-        self._generated: dict[str, bool] = {}  # completed jobs whose data is there: only saves reading them again
+        self._data = OldData()
+        self._sizes: dict[Path, int] = {}  # of checkpoints, which never change
         self._ledger: Ledger | None = None
         self._swept_mono = float("-inf")
 
@@ -69,7 +69,7 @@ class PruneCheckpoints:
             except InvalidData as error:
                 notes.append(f"nothing of {model} is removed: {error}")
             sweep(ctx.paths, model, left_over(ctx.paths, ledger, model, ctx.clock.now().timestamp()))
-        removed += self._drop_generated_data(ctx.paths, REMOVALS_PER_TICK - len(removed))
+        removed += self._data.tidy(ctx, REMOVALS_PER_TICK - len(removed))
         if ctx.clock.mono() - self._swept_mono >= SWEEP_S:
             self._swept_mono = ctx.clock.mono()
             for path in temporaries(ctx.paths, ctx.clock.now().timestamp()):
@@ -79,11 +79,17 @@ class PruneCheckpoints:
             did=len(removed), note="; ".join(notes), facts={"removed": removed}, again=len(removed) >= REMOVALS_PER_TICK
         )
 
+    def _sizes_of(self, paths: Paths, ledger: Ledger, model: str) -> dict[str, int]:
+        folders = {name: paths.model(model).checkpoint(name) for name in ledger.names(model)}
+        self._sizes = {folder: self._sizes.get(folder) or bytes_in([folder]) for folder in folders.values()}
+        return {name: self._sizes[folder] for name, folder in folders.items()}
+
     def _prune(self, ctx: Context, ledger: Ledger, model: str, room: int) -> Iterator[str]:
         """Remove states and weights of one model. Raises InvalidData when its history or deployments cannot be read."""
         candidates = _candidates(ctx.paths, model)
         kept = [*must_stay(ctx.paths, ledger, model), *(candidates or ())]
-        removal = removable(holdings(ctx.paths, ledger, model), ctx.config.weaver.checkpoints.keep_last, kept)
+        there = holdings(ctx.paths, ledger, model, self._sizes_of(ctx.paths, ledger, model))
+        removal = removable(there, _keeping(ctx), kept)
         is_unranked = candidates is None and model == ctx.config.weaver.model
         things = [("state", name) for name in removal.states]
         things += [] if is_unranked else [("weights", name) for name in removal.weights]
@@ -98,29 +104,13 @@ class PruneCheckpoints:
             ctx.event("removed", what=f"{kind} of {name}", model=model)
             yield f"{model}: {kind} of {name}"
 
-    def _drop_generated_data(self, paths: Paths, room: int) -> list[str]:
-        """Remove data.jsonl of the oldest completed generated jobs beyond the newest GENERATED_DATA_KEPT."""
-        spool, dropped = Spool(paths), list[str]()
-        root = paths.state("completed")
-        with_data = [job for job in spool.list("completed") if (root / job / "data.jsonl").exists()]
-        self._generated = {job: self._is_generated(root / job) for job in with_data}
-        generated = [job for job in with_data if self._generated[job]]
-        for job in generated[: max(0, min(room, len(generated) - GENERATED_DATA_KEPT))]:
-            try:
-                OPS.unlink(root / job / "data.jsonl")
-            except FileNotFoundError:
-                continue  # queued again meanwhile
-            dropped.append(f"data of {job}")
-        return dropped
 
-    def _is_generated(self, folder: Path) -> bool:
-        if folder.name in self._generated:
-            return self._generated[folder.name]
-        try:
-            record = read_if_there(Job, folder / "job.json")
-        except InvalidData:
-            return False
-        return record is not None and record.source == "generate_data" and record.generator is not None
+def _keeping(ctx: Context) -> Keeping:
+    """Give the rules in force: those of the configuration, and what the disk needs now."""
+    rules, floor = ctx.config.weaver.checkpoints, ctx.config.weaver.disk.floor_bytes
+    free = shutil.disk_usage(ctx.paths.home).free
+    wanted = int(ROOM * floor) - free if free < NEAR * floor else 0
+    return Keeping(keep_s=rules.keep_h * 3600, keep_bytes=int(rules.keep_gb * 1e9), wanted_bytes=wanted)
 
 
 def _candidates(paths: Paths, model: str) -> list[str] | None:

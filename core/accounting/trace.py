@@ -15,6 +15,7 @@ from typing import Literal
 
 from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData, NotFound, UsageError
+from core.jobs.archive import opened
 from core.jobs.job import Job, QuarantinedLine
 from core.jobs.poison import poison_of
 from core.jobs.spool import Spool
@@ -112,7 +113,7 @@ def _as_json(text: str) -> bytes:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             yield from enumerate(file, 1)
     except FileNotFoundError:  # a rejected drop that was never read, or data that was removed to save space
         return

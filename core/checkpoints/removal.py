@@ -8,7 +8,7 @@ removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from core.checkpoints.ledger import Ledger
@@ -24,10 +24,10 @@ from core.status import read_heartbeat
 LEFT_OVER_S = 600.0
 
 
-def holdings(paths: Paths, ledger: Ledger, model: str) -> Holdings:
-    """Read what is there of a model. Raises InvalidData when its history is broken."""
+def holdings(paths: Paths, ledger: Ledger, model: str, sizes: Mapping[str, int] | None = None) -> Holdings:
+    """Read what is there of a model; sizes: bytes of each checkpoint. Raises InvalidData when its history is broken."""
     states = _names(paths.model(model).root / "state")
-    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model))
+    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model), sizes or {})
 
 
 def must_stay(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:

@@ -3,27 +3,48 @@
 Place in the flow: prune_checkpoints removes what this names, `weaver ckpt rm` refuses what must stay. Touches no file.
 Invariants: head, base, served, previous, pinned, candidates and the newest are never named, nor is what a killed run goes on
 from; ledger copies and scores are never named at all. "Newest" is by time made and, apart from that, by the surviving history:
-after a reset new ones have lower steps.
+after a reset new ones have lower steps. No jump of the clock makes what was made lately old.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.checkpoints.ledger import Link
+from core.clock import from_iso
 
 KEEP_STATES = 2
+NEWEST = 10
+MOST = 500
+"""Checkpoints of one model that keep their weights, however small they are: every reader lists them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What is there. weights, states: names with weights, with training state. chain: from head to step 0."""
+    """What is there. weights, states: names with weights, with training state. chain: from head to step 0.
+
+    sizes: bytes of each checkpoint's weights folder.
+    """
 
     links: Mapping[str, Link]
     weights: Collection[str]
     states: Collection[str]
     chain: Sequence[str]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long and how much. keep_s: seconds of making checkpoints; keep_bytes: of all weights; most: their number.
+
+    wanted_bytes: what must become free at once, because the disk is near its floor: then age does not matter.
+    """
+
+    keep_s: float
+    keep_bytes: int
+    most: int = MOST
+    wanted_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +55,68 @@ class Removal:
     weights: list[str]
 
 
-def removable(there: Holdings, keep_last: int, kept: Iterable[str | None]) -> Removal:
-    """Name what may be removed.
+def removable(there: Holdings, keeping: Keeping, kept: Iterable[str | None]) -> Removal:
+    """Name what may be removed: training states, then weights that are too old, then the oldest of what is too much.
 
-    keep_last: how many of the newest keep their weights. kept: what must stay for another reason (served, previous, pinned,
-    candidates); None is passed over. Nothing is removable while the history is unknown (an empty chain).
+    kept: what must stay for another reason (served, previous, pinned, candidates); None is passed over. The last checkpoint
+    of a day outlives its age, and goes only when there is too much. Nothing is removable while the history is unknown (an
+    empty chain).
     """
     if not there.chain:
         return Removal([], [])
     made = sorted(there.links, key=lambda name: (there.links[name].created_at, there.links[name].step))
     needed = needed_by_training(there)
     surviving = [name for name in there.chain if name in there.weights]
-    weights = set(needed) | _newest(made, there.weights, keep_last) | set(surviving[:keep_last])
-    weights |= {name for name in kept if name is not None}
+    protected = set(needed) | _newest(made, there.weights, NEWEST) | set(surviving[:NEWEST])
+    protected |= {name for name in kept if name is not None}
     states = {name for name in needed if there.links[name].step or name == there.chain[0]}
     states |= _newest(made, there.states, KEEP_STATES)
+    with_weights = [name for name in made if name in there.weights]
     return Removal(
         states=[name for name in made if name in there.states and name not in states],
-        weights=[name for name in made if name in there.weights and name not in weights],
+        weights=_too_old_or_too_much(there, keeping, with_weights, protected),
     )
+
+
+def _too_old_or_too_much(there: Holdings, keeping: Keeping, made: Sequence[str], protected: Collection[str]) -> list[str]:
+    """Name weights, oldest first: those too old, then until the rest fits, marks of days last."""
+    marks = daily_marks(there.links, made)
+    ages = ages_s(there.links, made, keeping.keep_s / 3)
+    free = [name for name in made if name not in protected]
+    gone = [name for name in free if ages[name] > keeping.keep_s and name not in marks]
+    left = [name for name in made if name not in gone]
+    over = max(
+        sum(there.sizes.get(name, 0) for name in left) - keeping.keep_bytes,
+        keeping.wanted_bytes - sum(there.sizes.get(name, 0) for name in gone),
+    )
+    many = len(left) - keeping.most
+    for name in sorted((name for name in left if name not in protected), key=lambda name: (name in marks, made.index(name))):
+        if over <= 0 and many <= 0:
+            break
+        gone.append(name)
+        over -= there.sizes.get(name, 0)
+        many -= 1
+    return gone
+
+
+def daily_marks(links: Mapping[str, Link], made: Sequence[str]) -> set[str]:
+    """Give the last checkpoint of each day (UTC), of those given in the order in which they were made."""
+    return set({links[name].created_at[:10]: name for name in made}.values())
+
+
+def ages_s(links: Mapping[str, Link], made: Sequence[str], longest_s: float) -> dict[str, float]:
+    """Give how long before the newest each was made, in seconds; a pause between two counts at most longest_s.
+
+    So neither a jump of the clock by years nor a holiday makes everything old at once.
+    """
+    ages: dict[str, float] = {}
+    age, later = 0.0, None
+    for name in reversed(made):
+        at = from_iso(links[name].created_at)
+        if later is not None:
+            age += min(longest_s, max(0.0, (later - at).total_seconds()))
+        ages[name], later = age, at
+    return ages
 
 
 def needed_by_training(there: Holdings) -> dict[str, str]:

@@ -12,15 +12,17 @@ from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import Ledger, verify
 from core.checkpoints.ranking import Ranked, Ranking
 from core.checkpoints.removal import LEFT_OVER_S
+from core.checkpoints.retention import NEWEST
 from core.checkpoints.served import append_deployment
 from core.clock import boot_id
 from core.config import CheckpointsConfig, WeaverConfig
 from core.jobs.job import Job, LineCounts, Maker
+from core.jobs.spool import Spool
 from core.process import start_ticks
 from core.records import encode_pretty
 from core.status import Heartbeat, write_heartbeat
-from daemons import prune_checkpoints
 from daemons.prune_checkpoints import REMOVALS_PER_TICK, PruneCheckpoints
+from daemons.pruning.data import GENERATED_DATA_KEPT, OldData
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
 from tests.daemons.home_builder import TestHome
 
@@ -29,7 +31,7 @@ from tests.daemons.home_builder import TestHome
 def home(tmp_path: Path) -> TestHome:
     home = TestHome(tmp_path)
     home.clock.passed_s = 10 * 365 * 86400.0  # file times are the machine's: far enough behind this clock
-    home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_last=3)))
+    home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_gb=1e-9)))
     return home
 
 
@@ -73,7 +75,7 @@ def tick_until_done(home: TestHome, daemon: PruneCheckpoints) -> int:
 
 
 def test_old_weights_and_states_go_and_their_records_stay(home: TestHome) -> None:
-    names = history(home, 12)
+    names = history(home, 19)
     deploy(home, names[2], None)
     deploy(home, names[4], names[2])
     rank(home, names[5])
@@ -82,7 +84,7 @@ def test_old_weights_and_states_go_and_their_records_stay(home: TestHome) -> Non
     (home.paths.model("tiny").pins / f"{names[6]}.json").write_bytes(encode_pretty(pin))
     assert tick_until_done(home, PruneCheckpoints()) > 0
     ledger = Ledger(home.paths)
-    assert ledger.names("tiny") == [names[0], names[2], names[4], names[5], names[6], *names[-3:]]
+    assert ledger.names("tiny") == [names[0], names[2], names[4], names[5], names[6], *names[-NEWEST:]]
     assert [name for name in names if ledger.has_state("tiny", name)] == names[-2:]
     assert ledger.chain("tiny") == names[::-1]
     assert all(home.paths.model("tiny").ledger(name).exists() for name in names)
@@ -93,7 +95,7 @@ def test_old_weights_and_states_go_and_their_records_stay(home: TestHome) -> Non
 
 
 def test_one_tick_removes_a_bounded_number_and_asks_for_the_next(home: TestHome) -> None:
-    history(home, REMOVALS_PER_TICK + 10)
+    history(home, REMOVALS_PER_TICK + 17)
     rank(home)
     report = PruneCheckpoints().tick(home.context("prune_checkpoints"))
     assert report.did == REMOVALS_PER_TICK and report.again
@@ -101,13 +103,13 @@ def test_one_tick_removes_a_bounded_number_and_asks_for_the_next(home: TestHome)
 
 
 def test_without_a_ranking_no_weights_of_the_default_model_go(home: TestHome) -> None:
-    names = history(home, 8)
+    names = history(home, 15)
     tick_until_done(home, PruneCheckpoints())
     assert Ledger(home.paths).names("tiny") == names
 
 
 def test_weights_go_only_after_their_copy_is_there(home: TestHome) -> None:
-    names = history(home, 8)
+    names = history(home, 15)
     rank(home)
     copy = home.paths.model("tiny").ledger(names[1])
     copy.unlink()
@@ -116,7 +118,7 @@ def test_weights_go_only_after_their_copy_is_there(home: TestHome) -> None:
 
 
 def test_unreadable_history_removes_nothing_and_says_so(home: TestHome) -> None:
-    names = history(home, 8)
+    names = history(home, 15)
     rank(home)
     home.paths.model("tiny").head.write_bytes(b"{")
     report = PruneCheckpoints().tick(home.context("prune_checkpoints"))
@@ -183,11 +185,31 @@ def put_completed(home: TestHome, number: int, source: str) -> Path:
     return folder
 
 
-def test_data_of_old_generated_jobs_goes_and_that_of_people_stays(home: TestHome) -> None:
-    kept = prune_checkpoints.GENERATED_DATA_KEPT
+def test_data_of_old_generated_jobs_goes_and_that_of_people_is_compressed_after_a_day(home: TestHome) -> None:
     people = [put_completed(home, number, "people") for number in range(5)]
-    generated = [put_completed(home, 100 + number, "generate_data") for number in range(kept + 7)]
-    assert tick_until_done(home, PruneCheckpoints()) == 7
-    assert all((folder / "data.jsonl").exists() for folder in people + generated[7:])
+    generated = [put_completed(home, 100 + number, "generate_data") for number in range(GENERATED_DATA_KEPT + 7)]
+    today = home.clock.now().timestamp()
+    for folder in (people[4], *generated):
+        os.utime(folder, (today, today))
+    assert tick_until_done(home, PruneCheckpoints()) == 7 + 4
+    assert [sorted(path.name for path in folder.iterdir()) for folder in people] == 4 * [["data.jsonl.zst", "job.json"]] + [
+        ["data.jsonl", "job.json"]
+    ]
     assert not any((folder / "data.jsonl").exists() for folder in generated[:7])
+    assert all((folder / "data.jsonl").exists() for folder in generated[7:])
     assert all((folder / "job.json").exists() for folder in generated)
+    Spool(home.paths).retry(people[0].name)
+    assert (home.paths.state("normal") / people[0].name / "data.jsonl").read_bytes() == b"{}\n"
+
+
+def test_data_over_its_bound_goes_oldest_first_generated_before_that_of_people(home: TestHome) -> None:
+    folders = [put_completed(home, number, "people" if number % 2 else "generate_data") for number in range(4)]
+    with (folders[1] / "data.jsonl").open("r+b") as file:
+        file.truncate(19 * 10**9)  # holes, not blocks
+    with (folders[3] / "data.jsonl").open("r+b") as file:
+        file.truncate(2 * 10**9)
+    today = home.clock.now().timestamp()
+    for folder in folders:
+        os.utime(folder, (today, today))
+    OldData().tidy(home.context("prune_checkpoints"), 20)
+    assert [(folder / "data.jsonl").exists() for folder in folders] == [False, False, False, True]

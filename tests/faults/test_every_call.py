@@ -151,12 +151,13 @@ def test_retention_killed_anywhere_removes_the_same_in_its_next_life(tmp_path: P
     def prepare(root: Path) -> TestHome:
         home = TestHome(root)
         names: list[str] = []
-        for step in range(4):
+        for step in range(13):
             names.append(make_checkpoint(home.paths, step, names[-1] if names else None))
-            make_state(home.paths, names[-1])
+            if step > 9:
+                make_state(home.paths, names[-1])
         home.put_head(names[-1])
         home.paths.model("tiny").ledger(names[-1]).unlink()
-        home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_last=1)))
+        home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_gb=1e-9)))
         (home.paths.status / "ranking.json").write_bytes(encode_pretty(Ranking(models={"tiny": []})))
         return home
 
@@ -165,8 +166,8 @@ def test_retention_killed_anywhere_removes_the_same_in_its_next_life(tmp_path: P
 
     for home in lives(tmp_path, prepare, life):
         life(home)
-        model, names = home.paths.model("tiny"), [f"checkpoint-{step}-20261120-2130" for step in range(4)]
-        assert Ledger(home.paths).names("tiny") == [names[0], names[3]]
-        assert {path.name for path in (model.root / "state").iterdir()} == {names[2], names[3]}
+        model, names = home.paths.model("tiny"), [f"checkpoint-{step}-20261120-2130" for step in range(13)]
+        assert Ledger(home.paths).names("tiny") == [names[0], *names[3:]]
+        assert {path.name for path in (model.root / "state").iterdir()} == {names[11], names[12]}
         assert {path.stem for path in (model.root / "ledger").glob("[!.]*")} == set(names)
         assert not list(model.trash.iterdir())

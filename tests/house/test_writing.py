@@ -20,6 +20,7 @@ WRITERS = {
     "core/process.py": ("logs/", "opens <program>.out before exec, so that a program's last words are kept"),
     "core/jobs/adding.py": (".add-", "copies a person's file under a dot-name of the inbox; the move to its name publishes it"),
     "core/jobs/check.py": ("outside of the home", "copies the file that is checked into the temporary folder of its caller"),
+    "core/jobs/archive.py": (".data.jsonl.zst.part", "compresses under a dot-name of the job; the rename publishes the copy"),
     "core/jobs/intake.py": (".building/", "writes a job's lines there; the move to the queue publishes them"),
     "trainer/model.py": (".staging/", "writes the base there; seal and move publish it"),
     "trainer/resume.py": (".staging/", "writes the training state there; seal and move publish it"),

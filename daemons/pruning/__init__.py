@@ -1,0 +1,1 @@
+"""Parts of prune_checkpoints: what becomes of the data of jobs that are done."""
