@@ -14,7 +14,11 @@ from core.config import ModelConfig
 from core.config_shapes import Flaw
 from core.errors import InvalidData
 from core.paths import Paths
-from core.records import Record, read_if_there
+from core.records import Record, read_if_there, strict_json
+
+LOCKED = frozenset(
+    {"base", "base_model", "architecture", "context_length", "max_length", "vocab_size", "vocabulary", "tokenizer"}
+)
 
 
 class ModelFacts(Record, frozen=True, tag="weaver.model/1"):
@@ -59,3 +63,13 @@ def model_flaws(name: str, config: ModelConfig, facts: ModelFacts) -> Iterator[F
             f"is {config.max_length}; the model's context, {facts.context_length}, is locked",
             f"valid: 1 to {facts.context_length}",
         )
+
+
+def locked_in_sidecar(data: bytes) -> list[str]:
+    """Give the locked keys that a sidecar tries to set; none for what is no JSON object."""
+    try:
+        value = strict_json(data)
+    except (ValueError, RecursionError):
+        return []
+    parts = [value, value.get("training")] if isinstance(value, dict) else []
+    return sorted({key for part in parts if isinstance(part, dict) for key in part if key in LOCKED})

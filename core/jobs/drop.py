@@ -21,8 +21,9 @@ from core.clock import from_iso, iso
 from core.errors import CorruptRecord, InvalidData, NewerRecord
 from core.files import OPS, Ops, move, remove_tree, replace_durable
 from core.jobs.formats import TARGETS, DropRefused, shown
-from core.jobs.inbox import SIDECAR_ENDING
+from core.jobs.inbox import SIDECAR_ENDING, stem
 from core.jobs.job import Priority, Reason, Sidecar
+from core.locked import locked_in_sidecar
 from core.names import is_identifier, job_id
 from core.paths import Paths
 from core.records import Record, decode_strict, encode_pretty, read
@@ -125,11 +126,6 @@ def _new_folder(paths: Paths, name: str, now: datetime, ops: Ops) -> tuple[Path,
         return folder, now
 
 
-def stem(name: str) -> str:
-    """Give a drop's name without the ending that says how it is read."""
-    return name[: -len(".jsonl")] if name.lower().endswith(".jsonl") else name
-
-
 def final_id(name: str, received_at: str, content_sha256: str | None) -> str:
     """Give the id of a job; a drop that was never read has the digest of its name where others have that of their content."""
     sha256 = content_sha256 or hashlib.sha256(name.encode()).hexdigest()
@@ -167,7 +163,8 @@ def read_sidecar(folder: Path, models: Mapping[str, object]) -> Sidecar:
     except OSError as error:
         raise DropRefused(code="unreadable", detail=f"the sidecar cannot be read: {error.strerror}") from error
     except (CorruptRecord, NewerRecord) as error:
-        raise _bad_sidecar(str(error)) from error
+        locked = locked_in_sidecar(path.read_bytes())
+        raise _bad_sidecar(f"no sidecar sets {shown(locked)}: locked with the model" if locked else str(error)) from error
     unknown = sorted(set(sidecar.columns or {}) - set(TARGETS))
     if unknown:
         raise _bad_sidecar(f"columns maps to {shown(unknown)}; a column can be {', '.join(TARGETS)}")
