@@ -45,7 +45,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Remove checkpoints: weights and training state go, the record in the ledger stays. What is needed is refused.
+    """Remove checkpoints: weights and training state go, the record in the ledger stays, and what is needed is refused.
 
     Examples:
       weaver ckpt rm tiny@40 tiny@60 --dry-run

@@ -56,7 +56,7 @@ def now(
 
     Examples:
       weaver deploy now tiny@120 --wait
-      weaver deploy now checkpoint-120-20261120-2130 --reason "the customer's favourite"
+      weaver deploy now checkpoint-120-20261120-2130 --reason "best answers"
     """
     paths, at = _standing()
     name = at.target("deploy", {"checkpoint": checkpoint})

@@ -17,7 +17,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check machine, installation, home and programs; say what is wrong and what helps. Exit 1 when something fails.
+    """Check machine, installation, home and programs; say what is wrong and what helps; exit 1 when something fails.
 
     Examples:
       weaver doctor

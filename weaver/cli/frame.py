@@ -11,18 +11,19 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer._click.exceptions import NoSuchOption, UsageError  # not public; Typer's version is pinned, a test holds them
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
-from weaver.cli.output import plain, print_message
+from weaver.cli.output import plain, print_data, print_message
 
 if TYPE_CHECKING:
-    from typer._click.core import Command, Context
+    from typer._click.core import Command, Context, Parameter
     from typer._click.formatting import HelpFormatter
 
     from weaver.cli.app import Verb
@@ -42,13 +43,27 @@ def sentence_and_examples(text: str) -> tuple[str, list[str]]:
     return " ".join(sentence.split()), [line.strip() for line in block.splitlines() if line.strip()]
 
 
+def _write_wrapped(formatter: HelpFormatter, text: str) -> None:
+    formatter.write("\n".join(wrap(text, formatter.width)) + "\n")
+
+
+def _show_help(ctx: Context, param: Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        print_data(ctx.get_help())
+        ctx.exit()
+
+
 class FramedCommand(TyperCommand):
     """A verb."""
+
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        """Give the option that prints the help as all our data is printed."""
+        return _as_ours(super().get_help_option(ctx))
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write its sentence, its examples, then usage, arguments and options."""
         sentence, examples = sentence_and_examples(self.help or "")
-        formatter.write_text(sentence)
+        _write_wrapped(formatter, sentence)
         with formatter.section("Examples"):
             for example in examples:
                 formatter.write(f"  {example}\n")
@@ -59,6 +74,10 @@ class FramedCommand(TyperCommand):
 
 class FramedGroup(TyperGroup):
     """A group of verbs."""
+
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        """Give the option that prints the help as all our data is printed."""
+        return _as_ours(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Take a group without a verb for a usage error, and show which verbs there are."""
@@ -78,12 +97,19 @@ class FramedGroup(TyperGroup):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write what the group is about and the sentence of each verb."""
-        formatter.write_text(" ".join((self.help or "").split()))
+        _write_wrapped(formatter, self.help or "")
         formatter.write_paragraph()
         self.format_usage(ctx, formatter)
         with formatter.section("Verbs"):
             verbs = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
             formatter.write_dl([(name, sentence_and_examples(verb.help or "")[0]) for name, verb in verbs if verb])
+
+
+def _as_ours(option: TyperOption | None) -> TyperOption | None:
+    """Let a help option print quietly into a pipe that is gone, and be false by default: None would be coerced by pydantic."""
+    if option is not None:
+        option.default, option.callback = False, _show_help
+    return option
 
 
 class Root(FramedGroup):
@@ -104,8 +130,10 @@ class Root(FramedGroup):
         return self.commands.get(cmd_name)
 
     def _meant(self, ctx: Context, typed: str) -> str:
-        inside = [f"{group} {typed}" for group, verb in self._verbs.items() if typed in verb.verbs]
-        return f": did you mean {_any_of(f'{PROGRAM} {path}' for path in inside)}?" if inside else super()._meant(ctx, typed)
+        guess = _GUESSES.get(typed)
+        paths = [guess] if guess in self._verbs else []
+        paths += [f"{group} {typed}" for group, verb in self._verbs.items() if typed in verb.verbs]
+        return f": did you mean {_any_of(f'{PROGRAM} {path}' for path in paths)}?" if paths else super()._meant(ctx, typed)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the overview."""

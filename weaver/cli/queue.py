@@ -93,7 +93,7 @@ def add(
 
     Examples:
       weaver queue add data.jsonl --wait
-      weaver queue add questions.csv --map prompt=question --map completion=answer --priority high
+      weaver queue add questions.csv --map prompt=question --map completion=answer
     """
     from weaver.cli.queue_add import add_files
 

@@ -15,6 +15,7 @@ from core.checkpoints.ledger import SIDECAR, write_manifest
 from core.checkpoints.places import Ranked, Ranking
 from core.files import append_record
 from core.jobs.job import Attempt, Job, QuarantinedLine, Reason
+from core.log import write_event
 from core.paths import Paths
 from core.records import encode, encode_pretty, read
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint
@@ -51,6 +52,7 @@ def lived_in(root: Path, text: str = "plain words", runs: bool = True) -> LivedI
     checkpoint = _checkpoints(paths, text)
     line = {"at": AT, "level": text, "program": text, "msg": text, "job": text, "checkpoint": text}
     (paths.logs / "web.jsonl").write_text(json.dumps(line) + f"\n{text}\n", encoding="utf-8")
+    write_event(paths, "deploy_best", "deployed", checkpoint=f"tiny/{checkpoint}", job=text, note=text, **{text: text})
     (paths.logs / "web.out").write_text(text, encoding="utf-8")
     (paths.inbox / f"{text.replace(chr(0), '').replace('/', '')[:80]}.jsonl").write_text(f"{text}\n", encoding="utf-8")
     file = root.parent / "data.jsonl"
