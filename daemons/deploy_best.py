@@ -170,9 +170,8 @@ class DeployBest:
             ok = record.by == order.by and record.verdict in ("deployed", "rolled_back")
             now = record.checkpoint if record.verdict == "deployed" else record.previous
             message = f"{scene.model}/{now} is served" + (f": {record.reason}" if ok else f" as before: {record.reason}")
-        scene.ctx.log.info("order %s %s by %s: %s", order.verb, order.args, order.by, message)
         answer(scene.ctx.paths, self.name, order, ok, message)
-        return Report(did=1, note=message, again=True)
+        return Report(did=1, note=f"order {order.verb} by {order.by}: {message}", again=True)
 
     def _choose(self, scene: _Scene, order: Order, target: str) -> Deployment:
         """Stage, flip, prove and record what a person chose; what cannot be proved leaves things as they were."""
@@ -205,7 +204,7 @@ class DeployBest:
         if opponent is None or not any(score.checkpoint == opponent for score in scores):
             return Report(note=f"{serving}; waits for {opponent or 'the base'} to be examined")
         note = "nothing is ranked ahead of it" if scene.current else "nothing may be deployed yet"
-        if scene.at.chosen_at() is not None:
+        if scene.at.is_chosen_by_hand():
             note = "chosen by hand: only a checkpoint made since then and better takes its place"
         for place in _ahead(places, scene):
             if scene.at.has_failed(place.checkpoint, scene.ctx.clock.now()):

@@ -15,7 +15,7 @@ from typing import Any
 from core.checkpoints.champion import read_champion
 from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import Ledger
-from core.checkpoints.served import read_deployments, rolled_back, served
+from core.checkpoints.served import changes, read_deployments, rolled_back, served
 from core.clock import from_iso
 from core.errors import Conflict, InvalidData, ManifestMismatch, NotFound
 from core.names import checkpoint_step
@@ -77,8 +77,12 @@ class Standing:
 
     def chosen_at(self) -> str | None:
         """Give when a person last changed what is served; None if nobody ever did."""
-        by_hand = [one.at for one in self.deployments if one.by != DEPLOYER and one.verdict in ("deployed", "rolled_back")]
+        by_hand = [decision.at for _, decision in changes(self.deployments) if decision.by != DEPLOYER]
         return by_hand[-1] if by_hand else None
+
+    def is_chosen_by_hand(self) -> bool:
+        """Say whether what is served is a person's choice."""
+        return any(decision.by != DEPLOYER for _, decision in list(changes(self.deployments))[-1:])
 
     def is_held_back(self, checkpoint: str) -> bool:
         """Say whether a checkpoint was there when a person last chose: it is then deployed by hand or not at all."""

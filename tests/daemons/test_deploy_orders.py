@@ -92,7 +92,7 @@ def test_checkpoint_that_was_there_when_a_person_chose_does_not_take_its_place(f
     assert factory.alias == first and (factory.records[-1].verdict, factory.records[-1].checkpoint) == ("refused", hardly)
     better = factory.grow(40, minute=LATER + 1, binary=5, syllables=5)
     factory.tick()
-    assert factory.alias == better
+    assert factory.alias == better and "chosen by hand" not in factory.tick().note
 
 
 def test_checkpoint_made_before_the_choice_but_examined_after_it_is_held_back_too(factory: Deploying) -> None:
