@@ -38,7 +38,8 @@ def _problems(problems: list[str]) -> list[str]:
     """Give the first problem on up to three lines, so that it says what to do, and two more on one each."""
     out = []
     for most, problem in zip((3, 1, 1), problems, strict=False):
-        pieces = textwrap.wrap(plain(problem), COLUMNS - 9, max_lines=most, placeholder=" …")
+        pieces = textwrap.wrap(plain(problem), COLUMNS - 9)
+        pieces = [*pieces[: most - 1], " ".join(pieces[most - 1 :])] if len(pieces) > most else pieces
         out += [f"{'' if at else 'problem':<8} {piece}" for at, piece in enumerate(pieces)]
     return out
 
