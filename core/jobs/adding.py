@@ -80,7 +80,8 @@ def add(paths: Paths, source: Path, name: str, sidecar: Sidecar | None, ops: Ops
         try:
             move(copy, paths.inbox / name, ops)
         except (OSError, AlreadyExists):
-            beside.unlink(missing_ok=True)
+            if copy.exists():  # else the drop is there, only its folder was not flushed: its sidecar stays with it
+                beside.unlink(missing_ok=True)
             raise
     finally:
         for path in (copy, note):
