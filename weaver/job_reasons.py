@@ -28,7 +28,7 @@ from core.status import State, StatusReport, TrainingStatus
 
 MOST_REFUSED = 5
 LONGEST_TEXT = 300
-_AS_DROPPED = "queue/rejected/{job}/raw is the file as it was dropped"
+_AS_DROPPED = "queue/rejected/{job}/{raw} is the file as it was dropped"
 _TO_DO: Mapping[str, str] = {
     "duplicate": "nothing, or `weaver queue retry {job}` to train the same lines again",
     "removed": "drop the file again if it is wanted after all; its lines are in queue/rejected/{job}/",
@@ -84,7 +84,8 @@ def why_job(paths: Paths, job: str, environ: Mapping[str, str], clock: Clock) ->
     if state in ("rejected", "failed"):
         reason = known.reason or Reason(code=state, message="its record does not say why")
         advice = _MEND if state == "rejected" else "see `weaver logs train_next`, then `weaver queue retry {job}`"
-        to_do = [_TO_DO.get(reason.code, advice).format(job=job)]
+        raw = "raw.zst" if (spool.folder(job) / "raw.zst").exists() else "raw"
+        to_do = [_TO_DO.get(reason.code, advice).format(job=job, raw=raw)]
         says = f"{state}, {reason.code}: {reason.message}"
         return Why(receipt=known, says=says, reason=reason, codes=codes, refused=refused, to_do=to_do)
     if state in PRIORITIES:

@@ -45,7 +45,8 @@ def view_lines(view: JobView) -> list[str]:
     """Lay a job out, one fact a line; what is not known is left out."""
     facts = {"id": view.id, "state": view.state, "folder": view.folder, **to_builtins(view.job)}
     facts["reason"] = to_builtins(view.reason) if view.reason else None
-    rows = [f"{key:<15} {_value(value)}" for key, value in facts.items() if key != "schema" and value not in (None, {}, [])]
+    shown = {key: _value(value) for key, value in facts.items() if key != "schema" and value is not None}
+    rows = [f"{key:<15} {value}" for key, value in shown.items() if value != "-"]
     for attempt in view.attempts:
         said = " ".join(part for part in (attempt.event, attempt.outcome, attempt.detail) if part)
         rows.append(f"{'attempt':<15} {attempt.at} {plain(said)} (by {plain(attempt.by)})")
