@@ -172,19 +172,20 @@ class Following:
         self._looked = float("-inf")
         self.now = read_in_force(paths, environ)
 
-    def look(self, mono: float) -> bool:
+    def look(self, mono: float, at_once: bool = False) -> bool:
         """Look at config/ at most every LOOK_S; say whether another set is in force.
 
-        A change counts once it has stood still from one look to the next: nobody reads a file that is being written.
+        A change counts once it has stood still from one look to the next: nobody reads a file that is being written. at_once:
+        look now and take what is there, as a program that starts does.
         """
-        if mono - self._looked < LOOK_S:
+        if mono - self._looked < LOOK_S and not at_once:
             return False
         self._looked = mono
         try:
             seen, self._seen = self._seen, fingerprint(self._paths)
         except FileNotFoundError:
             return False  # an editor is replacing a file at this moment
-        if self._seen == self._mark or self._seen != seen:
+        if self._seen == self._mark or (self._seen != seen and not at_once):
             return False
         self._mark = self._seen
         good, _, faults = judge(self._paths, self._environ)

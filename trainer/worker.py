@@ -110,7 +110,7 @@ class Worker:
         while not self.stopping:
             request = self._next_request()
             if request is not None:
-                self._reload_if_changed()
+                self._reload_if_changed(at_once=True)
                 known = self._config.weaver.models
                 if request.model != self.model or self.model not in known or not self._train(request):
                     break
@@ -134,9 +134,9 @@ class Worker:
             self.log.info("saved %s", name, extra={"event": "checkpoint", "checkpoint": name})
             write_event(self.paths, "trainer", "checkpoint", model=self.model, checkpoint=name)
 
-    def _reload_if_changed(self) -> None:
+    def _reload_if_changed(self, at_once: bool = False) -> None:
         """Read config/ again when it has changed; a new one that is not good does not take the place of the old."""
-        self._following.look(self._clock.mono())
+        self._following.look(self._clock.mono(), at_once)
         if self._following.now.problem != self._said:
             self._said = self._following.now.problem
             self.log.error("%s", self._said or "the files under config/ are good again")

@@ -30,6 +30,7 @@ from core.jobs.job import Claim, Job, QuarantinedLine, Sidecar
 from core.jobs.pause import Pause
 from core.jobs.spool import Spool
 from core.keys import read_key
+from core.locked import ModelFacts
 from core.orders import Order
 from core.records import Record, decode, read, strict_json
 from core.runs.run import Plan, Progress, RunRequest, RunResult

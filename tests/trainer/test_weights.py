@@ -18,6 +18,7 @@ from core.checkpoints.checkpoint import Checkpoint, Fingerprint
 from core.checkpoints.ledger import MANIFEST, read_manifest, verify
 from core.config import ModelConfig
 from core.errors import DiskLow, InvalidConfig, InvalidData
+from core.locked import ModelFacts
 from core.records import read
 from core.runs.run import Outcome
 from tests.trainer.conftest import MakeHome

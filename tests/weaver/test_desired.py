@@ -15,8 +15,8 @@ def names(*roles: str) -> set[str]:
 
 
 def test_each_role_brings_its_programs_and_no_others() -> None:
-    assert names("inference") == {"oracle", "base_builder"}
-    assert names("hub") == {"rank_checkpoints", "probe_checkpoints"}
+    assert names("inference") == {"oracle", "base_builder", "send_notices"}
+    assert names("hub") == {"rank_checkpoints", "probe_checkpoints", "send_notices"}
     assert "oracle" not in names("trainer") and {"web", "train_next", "watch_inbox", "trainer"} <= names("trainer")
     assert names("trainer", "inference", "hub") == {program.name for program in PROGRAMS}
     assert names("storage") == set()

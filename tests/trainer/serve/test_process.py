@@ -21,6 +21,7 @@ from core.clock import SystemClock, boot_id
 from core.errors import InvalidConfig, KeyFileExposed, LockHeld
 from core.evals.ask import connect
 from core.hosts import Endpoint, get_service_url
+from core.in_force import read_in_force
 from core.keys import read_key
 from core.paths import Paths
 from core.records import read, read_if_there
@@ -123,7 +124,7 @@ def _port_in_use_is_told(home: Paths, port: int, holder: int, printed: pytest.Ca
 
 
 def _stops_after_what_is_in_flight(home: Paths, child: subprocess.Popen[str]) -> None:
-    url = get_service_url(home, "inference", home_environment(home))
+    url = get_service_url(home, read_in_force(home, {}).hosts, "inference", home_environment(home))
     with openai.OpenAI(base_url=f"{url}/v1", api_key=read_key(home.tokens / "oracle-read"), max_retries=0) as client:
         stream = iter(
             client.chat.completions.create(
