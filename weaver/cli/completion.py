@@ -16,7 +16,7 @@ from typer.core import TyperArgument, TyperOption
 
 from core.errors import WeaverError
 from core.jobs.spool import MOVES
-from core.paths import STATES, Paths
+from core.paths import PRIORITIES, STATES, Paths
 from weaver.cli.app import VERBS, overview
 from weaver.cli.frame import PROGRAM, FramedGroup, Root, options, root_context
 from weaver.cli.home import this_home
@@ -153,6 +153,21 @@ def _programs(paths: Paths, path: str) -> list[str]:
     return [program.name for program in PROGRAMS if program.argv is not None]
 
 
+def _priorities(paths: Paths, path: str) -> list[str]:
+    return list(PRIORITIES)
+
+
+def _states(paths: Paths, path: str) -> list[str]:
+    from weaver.queue_list import ASKED
+
+    return list(ASKED)
+
+
+def _subjects(paths: Paths, path: str) -> list[str]:
+    """Give what `weaver why` and `weaver events` can be asked about."""
+    return [*_programs(paths, path), *_checkpoints(paths, path), *_jobs(paths, path)]
+
+
 def _jobs(paths: Paths, path: str) -> list[str]:
     """Give the newest jobs; where a verb moves jobs, only those that it can move."""
     from core.jobs.spool import Spool
@@ -181,6 +196,10 @@ def _models_to_talk_with(paths: Paths, path: str) -> list[str]:
 
 
 _SOURCES: dict[str, Callable[[Paths, str], list[str]]] = {
+    "about": _subjects,
+    "state": _states,
+    "to": _priorities,
+    "priority": _priorities,
     "name": _programs,
     "job": _jobs,
     "jobs": _jobs,

@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
+from core.errors import WeaverError
 from weaver.cli.output import plain, print_data, print_message
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ _GUESSES = {
     "checkpoint": "ckpt", "ask": "chat", "web": "open", "get": "show", "cat": "show",
 }  # fmt: skip
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+class NobodyAnswered(WeaverError):
+    """The verb asks before it goes on, and nobody is there to answer. Nothing was done; --yes answers beforehand."""
+
+    exit_code = 2
 
 
 def sentence_and_examples(text: str) -> tuple[str, list[str]]:
@@ -211,6 +218,8 @@ def run_verb(verbs: Mapping[str, Verb], overview: Callable[[], str], arguments: 
         print_message(f"{PROGRAM}: {plain(_said(error)).rstrip('.')}. Try: {plain(more)}".replace("?.", "?"))
         return error.exit_code
     except typer.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            raise NobodyAnswered() from error
         raise KeyboardInterrupt from error
     return result if isinstance(result, int) else 0
 

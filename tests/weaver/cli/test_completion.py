@@ -60,12 +60,17 @@ def test_options_and_their_values_are_completed(paths: Paths) -> None:
     assert set(ask_bash(paths, "weaver logs --")) == {"--follow", "--lines", "--out", "--json", "--help"}
     assert ask_bash(paths, "weaver logs --lines ") == []
     assert ask_bash(paths, "weaver completion z") == ["zsh"]
+    assert ask_bash(paths, "weaver queue promote --to h") == ["high"]
+    assert ask_bash(paths, "weaver queue ls --state fa") == ["failed"]
+    assert ask_bash(paths, "weaver queue ls --state=fa") == ["failed"]
+    assert "failed" in ask_bash(paths, "weaver queue ls --state=")
 
 
 def test_names_of_programs_are_completed(paths: Paths) -> None:
     assert ask_bash(paths, "weaver restart watch_") == ["watch_inbox"]
     assert ask_bash(paths, "weaver logs --json -n 5 dep") == ["deploy_best"]
     assert ask_bash(paths, "weaver logs web dep") == []
+    assert ask_bash(paths, "weaver why rank_") == ["rank_checkpoints"]
 
 
 def test_checkpoints_and_models_of_the_home_are_completed(paths: Paths) -> None:

@@ -19,6 +19,7 @@ from core.paths import Paths
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint
 from tests.core.home_files import beat, healthy, make_home, put_job
 from tests.weaver.cli.command import command, environment, weaver
+from tests.weaver.cli.lived_in import lived_in
 
 
 @pytest.fixture
@@ -97,6 +98,14 @@ def test_unknown_thing_is_5_with_the_known_ones(paths: Paths, arguments: list[st
     done = weaver(paths.home, *arguments)
     assert (done.returncode, done.stdout) == (5, "")
     assert any(known in done.stderr for known in ("tiny/checkpoint-3-", "Known: tiny", "Known: web"))
+
+
+def test_question_that_nobody_answers_is_2_and_does_nothing(tmp_path: Path) -> None:
+    home = lived_in(tmp_path / "home", runs=False).paths
+    done = weaver(home.home, "ckpt", "rm", "tiny@3", stdin="")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("Nothing was done; --yes answers beforehand.")
+    assert len(list(home.model("tiny").root.glob("checkpoint-3-*"))) == 1
 
 
 def test_unreachable_oracle_is_8(paths: Paths) -> None:
