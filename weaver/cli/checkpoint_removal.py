@@ -15,7 +15,6 @@ from core.checkpoints.ledger import Ledger
 from core.checkpoints.removal import bytes_in, folders_of, must_stay, remove_state, remove_weights
 from core.clock import SystemClock
 from core.errors import Conflict
-from core.evals.ask import connect
 from core.liveness import Liveness
 from core.paths import Paths
 from core.records import Part, Record
@@ -87,6 +86,8 @@ def _loaded(paths: Paths) -> set[str]:
     """Give what the oracle has in memory. Raises Unavailable when it is alive and does not say."""
     if not Liveness(paths, SystemClock().mono()).seen("oracle").alive:
         return set()
+    from core.evals.ask import connect
+
     oracle = connect(paths, os.environ)
     try:
         return {row.weaver.checkpoint for row in oracle.models() if row.weaver.loaded}

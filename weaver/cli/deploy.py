@@ -20,7 +20,6 @@ from core.checkpoints.ledger import Ledger
 from core.checkpoints.standing import DEPLOYER, Standing
 from core.clock import SystemClock
 from core.errors import Conflict, Degraded, NotRunning, TimedOut
-from core.evals.ask import connect
 from core.in_force import read_in_force
 from core.liveness import Liveness
 from core.orders import Order, answered, place
@@ -124,6 +123,8 @@ def _order(paths: Paths, verb: str, args: dict[str, Any], reason: str, wait: boo
 
 def _refuse_if_nobody_obeys(paths: Paths) -> None:
     """Raise NotRunning or Degraded when deploy_best is not there, Unavailable when the oracle is not."""
+    from core.evals.ask import connect
+
     living = Liveness(paths, SystemClock().mono())
     if not living.weaver_is_well and not living.seen(DEPLOYER).alive:
         raise NotRunning(home=paths.home)
