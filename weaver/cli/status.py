@@ -39,5 +39,5 @@ def _print(overview: Overview, as_json: bool, again: bool) -> None:
     if as_json:
         print_record(overview.status, in_one_line=again)
     else:
-        wipe = "\x1b[H\x1b[2J" if again and sys.stdout.isatty() else ""
-        print_data(wipe + "\n".join(lines(overview, use_colour(sys.stdout))))
+        colours = use_colour(sys.stdout)  # a terminal that takes no colours takes no other escapes either
+        print_data(("\x1b[H\x1b[2J" if again and colours else "") + "\n".join(lines(overview, colours)))

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -28,8 +29,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> LivedIn:
     return lived_in(tmp_path_factory.mktemp("terminal") / "home", HOSTILE)
 
 
-def on_a_terminal(home: Path, *arguments: str, **environ: str) -> str:
-    """Run a command line on a pseudo-terminal and give what it showed there, the terminal's own carriage returns left out."""
+def on_a_terminal(home: Path, *arguments: str, until: str | None = None, **environ: str) -> str:
+    """Run a command line on a pseudo-terminal and give what it showed there, the terminal's own carriage returns left out.
+
+    With until it is interrupted as soon as it has shown that text twice.
+    """
     ours, theirs = pty.openpty()
     environ = {"TERM": "xterm", **environ}
     running = subprocess.Popen(
@@ -46,6 +50,8 @@ def on_a_terminal(home: Path, *arguments: str, **environ: str) -> str:
         if not data:
             break
         text += data
+        if until is not None and text.count(until.encode()) >= 2:
+            running.send_signal(signal.SIGINT)
     os.close(ours)
     running.wait(timeout=60)
     return text.decode().replace("\r\n", "\n")
@@ -87,6 +93,14 @@ def test_json_on_a_terminal_is_lossless_and_cannot_drive_it(home: LivedIn, call:
     assert json.loads(shown)
     if path == "queue show":
         assert json.loads(shown)["job"]["name"] == HOSTILE
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}], ids=["NO_COLOR", "dumb", "colours"])
+def test_watched_status_wipes_only_a_terminal_that_takes_colours(home: LivedIn, environ: dict[str, str]) -> None:
+    shown = on_a_terminal(home.paths.home, "status", "-w", until="next     ", **environ)
+    assert shown.count("next     ") >= 2
+    assert ("\x1b[2J" in shown) == (environ == {})
+    assert ("\x1b" in shown) == (environ == {})
 
 
 @pytest.mark.parametrize("columns", ["", "1", "40", "100000", "nonsense"])
