@@ -194,5 +194,6 @@ class Following:
             return True
         last = _last_good(self._paths, self._environ) or self.now  # the Weaver's: so all programs have the same
         is_new = last.files != self.now.files
-        self.now = replace(last if is_new else self.now, refusal=refusal_of(faults), refused_since=_since(self._paths, faults[0]))
+        since = _since(self._paths, faults[0])
+        self.now = replace(last if is_new else self.now, refusal=refusal_of(faults), refused_since=since)
         return is_new

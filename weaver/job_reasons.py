@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,11 +16,12 @@ from pathlib import Path
 import msgspec
 
 from core.clock import Clock
-from core.config_files import load as load_config
 from core.errors import WeaverError
+from core.in_force import read_in_force
 from core.jobs.finding import Receipt, in_line, read_queued, receipt_of
 from core.jobs.job import Job, Reason
 from core.jobs.pause import paused
+from core.jobs.retrying import waits_s
 from core.jobs.spool import Spool
 from core.overview import collect
 from core.paths import PRIORITIES, Paths
@@ -51,7 +53,10 @@ class RefusedLine(Part, frozen=True):
 
 
 class Waits(Part, frozen=True):
-    """What a queued job waits for. position from 1 among `queued`; starts_in_s is null when a number for it is not known."""
+    """What a queued job waits for. position from 1 among `queued`; starts_in_s is null when a number for it is not known.
+
+    retry_in_s: it failed, and is passed over for so long.
+    """
 
     position: int
     queued: int
@@ -59,6 +64,7 @@ class Waits(Part, frozen=True):
     running: str | None
     running_eta_s: float | None
     starts_in_s: float | None
+    retry_in_s: float | None = None
 
 
 class Why(Record, frozen=True, tag="weaver.why/1"):
@@ -89,7 +95,7 @@ def why_job(paths: Paths, job: str, environ: Mapping[str, str], clock: Clock) ->
         says = f"{state}, {reason.code}: {reason.message}"
         return Why(receipt=known, says=says, reason=reason, codes=codes, refused=refused, to_do=to_do)
     if state in PRIORITIES:
-        waits = _waits(paths, record, status)
+        waits = _waits(paths, record, status, waits_s(spool.read_attempts(job), clock.now()))
         trouble = [*_trouble(status, "train_next", "claims it"), *_disk(status)]
         to_do = ["`weaver queue resume`"] if waits.paused else []
         return Why(receipt=known, says=_waiting(waits), codes=codes, refused=refused, waits=waits, trouble=trouble, to_do=to_do)
@@ -151,7 +157,7 @@ def _text(raw_b64: str) -> str:
         return ""
 
 
-def _waits(paths: Paths, record: Job, status: StatusReport) -> Waits:
+def _waits(paths: Paths, record: Job, status: StatusReport, retry_in_s: float) -> Waits:
     queued = in_line(paths)
     before = queued[: queued.index(record.id)] if record.id in queued else []
     pause = paused(paths)
@@ -159,7 +165,8 @@ def _waits(paths: Paths, record: Job, status: StatusReport) -> Waits:
     return Waits(
         position=len(before) + 1, queued=max(len(queued), 1), paused=pause.verb if pause else None,
         running=training.job if training else None, running_eta_s=training.eta_s if training else None,
-        starts_in_s=None if pause else _starts_in(paths, before, training),
+        starts_in_s=None if pause or retry_in_s else _starts_in(paths, before, training),
+        retry_in_s=round(retry_in_s, 1) if retry_in_s else None,
     )  # fmt: skip
 
 
@@ -172,7 +179,7 @@ def _starts_in(paths: Paths, before: list[str], training: TrainingStatus | None)
     if before and not training.tokens_per_s:
         return None
     try:
-        usual = load_config(paths).training.epochs
+        usual = read_in_force(paths, os.environ).config.training.epochs
     except WeaverError:
         return None
     seconds = training.eta_s
@@ -189,6 +196,8 @@ def _waiting(waits: Waits) -> str:
     place = f"it is number {waits.position} of {waits.queued} queued jobs"
     if waits.paused:
         return f"{place}, and the queue is paused ({waits.paused}): nothing is claimed"
+    if waits.retry_in_s is not None:
+        return f"{place}; it failed and is tried again in {waits.retry_in_s:.0f} s, others go before it"
     return f"{place}; {waits.running} is being trained" if waits.running else f"{place}, and no job is being trained"
 
 

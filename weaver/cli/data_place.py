@@ -18,9 +18,9 @@ from pathlib import Path
 
 from core.clock import SystemClock
 from core.config import WeaverConfig
-from core.config_files import load
 from core.errors import StartFailed, Unavailable
 from core.evals.line_checks import LineChecks
+from core.in_force import read_in_force
 from core.jobs.building import Place
 from core.jobs.check import Check, Checked
 from core.jobs.spool import Spool
@@ -39,7 +39,7 @@ class Desk:
 
     def __init__(self, paths: Paths, said: Said, folder: Path) -> None:
         self._paths, self._said, self._folder = paths, said, folder
-        self.config: WeaverConfig = load(paths, os.environ).weaver
+        self.config: WeaverConfig = read_in_force(paths, os.environ).config.weaver
         check_said(said, sorted(self.config.models))
         self.checks = LineChecks(paths, self._unbuilt)
         self._known = Contents(Spool(paths), paths)
@@ -48,14 +48,14 @@ class Desk:
         self._last_said = self._clock.mono() + SAID_S
 
     def open(self, file: Path) -> Check:
-        """Open a file for checking, with the sidecar that it would be dropped with. Raises InvalidData, DiskLow."""
+        """Open a file for checking, with the sidecar that it would be dropped with. Raises InvalidData, NoRoom."""
         self._opened += 1
         folder = self._folder / str(self._opened)
         folder.mkdir()
         return Check(file, sidecar_as_dropped(file, self._said), folder, self._place(), self._clock.now())
 
     def check(self, file: Path) -> Checked:
-        """Check a file to its end. Raises InvalidData, DiskLow, Unavailable, TemplateRefused."""
+        """Check a file to its end. Raises InvalidData, NoRoom, Unavailable, TemplateRefused."""
         check = self.open(file)
         while not check.advance(float("inf")):
             time.sleep(POLL_S)

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.config_files import load as load_config
 from core.errors import InvalidData, NotFound, NotRunning, UsageError
+from core.in_force import read_in_force
 from core.jobs.adding import add, check_free, check_name, check_room
 from core.jobs.arrivals import refusal_of
 from core.jobs.finding import Receipt, all_jobs
@@ -38,9 +38,9 @@ class Added(Record, frozen=True, tag="weaver.added/1"):
 def add_files(paths: Paths, files: Sequence[Path], said: Said, wait: bool, timeout: float | None, as_json: bool) -> int:
     """Drop files and give the exit code: 0, or 6 when one that was waited for is rejected.
 
-    Raises UsageError, NotFound, AlreadyExists, InvalidData, DiskLow, NotRunning, TimedOut.
+    Raises UsageError, NotFound, AlreadyExists, InvalidData, NoRoom, NotRunning, TimedOut.
     """
-    config = load_config(paths, os.environ).weaver
+    config = read_in_force(paths, os.environ).config.weaver
     check_said(said, sorted(config.models))
     sidecars = [_checked(paths, file, said, config.intake.max_file_bytes) for file in files]
     twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
