@@ -139,6 +139,10 @@ class DiskLow(WeaverError):
     """Only {free} bytes are free on {path}, {floor} are needed. Free some space; work resumes by itself."""
 
 
+class NoRoom(DiskLow):
+    """Only {free} bytes are free on {path}, {floor} are needed. {advice}"""
+
+
 class LineRefused(InvalidData):
     """{code}: {detail}"""
 

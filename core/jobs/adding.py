@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.errors import AlreadyExists, DiskLow, InvalidData, UsageError
+from core.errors import AlreadyExists, InvalidData, NoRoom, UsageError
 from core.files import OPS, Ops, move
 from core.jobs.inbox import PLACES, SIDECAR_ENDING, UNFINISHED
 from core.jobs.job import Sidecar
@@ -46,11 +46,12 @@ def check_free(paths: Paths, name: str) -> None:
 
 
 def check_room(paths: Paths, needed: int, floor: int) -> None:
-    """Refuse a copy after which less than `floor` bytes would be free. Raises DiskLow."""
+    """Refuse a copy after which less than `floor` bytes would be free. Raises NoRoom."""
     paths.inbox.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(paths.inbox).free
     if free < needed + floor:
-        raise DiskLow(free=free, path=str(paths.inbox), floor=needed + floor)
+        advice = "Free some space, then add it again."
+        raise NoRoom(free=free, path=str(paths.inbox), floor=needed + floor, advice=advice)
 
 
 def sidecar_bytes(sidecar: Sidecar) -> bytes:

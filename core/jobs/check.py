@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from core.clock import iso
-from core.errors import DiskLow, InvalidData
+from core.errors import InvalidData, NoRoom
 from core.files import replace_durable
 from core.jobs.arrivals import refusal_of
 from core.jobs.building import Building, Place, open_drop
@@ -82,7 +82,7 @@ class Check:
     """One file being checked in a private folder, as far as the caller wants."""
 
     def __init__(self, file: Path, sidecar: bytes | None, folder: Path, place: Place, now: datetime) -> None:
-        """Copy the file and open the copy as a drop. Raises InvalidData when it cannot be read, DiskLow."""
+        """Copy the file and open the copy as a drop. Raises InvalidData when it cannot be read, NoRoom."""
         self._place, self._folder = place, folder
         try:
             facts = file.stat()
@@ -139,7 +139,8 @@ def _unread(name: str, received: str, size: int, refusal: Reason, model: str) ->
 def _copy(file: Path, target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < 2 * size:  # its canonical lines lie beside it
-        raise DiskLow(free=free, path=str(target.parent), floor=2 * size)
+        advice = "Free some space, or set TMPDIR to a folder on another disk."
+        raise NoRoom(free=free, path=str(target.parent), floor=2 * size, advice=advice)
     try:
         shutil.copyfile(file, target)
     except OSError as error:

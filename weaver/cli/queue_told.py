@@ -6,6 +6,8 @@ reasons and lines of data reach the terminal as plain text.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from core.jobs.finding import WAITING, Receipt, receipt, resolve
 from core.jobs.job import Attempt, Job, Reason
 from core.jobs.spool import Spool
@@ -13,7 +15,9 @@ from core.paths import Paths
 from core.records import Record, read_if_there, to_builtins
 from core.runs.run import Progress, RunResult
 from weaver.cli.output import duration_text, fit, plain
-from weaver.job_reasons import Why
+
+if TYPE_CHECKING:
+    from weaver.job_reasons import Why
 
 
 class JobView(Record, frozen=True, tag="weaver.job-view/1"):

@@ -271,6 +271,18 @@ def test_queued_job_says_when_it_starts_if_every_number_is_known(paths: Paths) -
     assert "step 7 of 9" in explained(paths, running).says
 
 
+def test_job_that_failed_says_when_it_is_tried_again(paths: Paths) -> None:
+    job = put_job(paths, "normal")
+    at = iso(SystemClock().now())
+    for event, outcome in (("claimed", None), ("returned", "failed")) * 5:  # five failures: a pause of 80 s
+        attempt = Attempt(at=at, event=event, by="train_next", outcome=outcome, detail="out of memory")  # type: ignore[arg-type]
+        append_record(paths.state("normal") / job / "attempts.jsonl", encode(attempt))
+    why = explained(paths, job)
+    assert why.waits is not None and why.waits.retry_in_s is not None and why.waits.retry_in_s > 0
+    assert why.waits.starts_in_s is None
+    assert "tried again in" in why.says
+
+
 def test_drop_that_is_not_taken_yet_is_explained(paths: Paths) -> None:
     (paths.inbox / "new.jsonl").touch()
     why = explained(paths, "new.jsonl")
