@@ -56,7 +56,8 @@ class InForce:
         """Say what is refused, since when, and what is in force instead; nothing when all is well."""
         if self.refusal is None:
             return ""
-        return f"{self.refusal}. Refused since {self.refused_since}; in force: the configuration of {self.at}"
+        since, at = (f"{(time or '')[:19]}Z" for time in (self.refused_since, self.at))  # seconds are enough for people
+        return f"{self.refusal}. Refused since {since}; in force: the files of {at}"
 
     def status(self) -> ConfigStatus:
         """Give what status shows of it."""

@@ -115,7 +115,7 @@ def _parked(event: Mapping[str, Any], paths: Paths) -> _Told:
 
 def _config_refused(event: Mapping[str, Any], paths: Paths) -> _Told:
     where = str(event.get("where"))
-    body = f"{event.get('reason')}\nIn force: the configuration of {event.get('in_force_at')}. See: weaver config validate"
+    body = f"{event.get('reason')}\nIn force: the files of {event.get('in_force_at')}. See: weaver config validate"
     return "config_refused", where.partition(":")[0], f"Configuration refused: {where}", body, {}
 
 

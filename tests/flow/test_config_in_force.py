@@ -77,7 +77,7 @@ def test_program_killed_while_a_file_is_bad_comes_back_with_the_last_good_ones(
         os.kill(old, signal.SIGKILL)
         wait_for(f"{program} with the last good files", lambda: runs_anew(factory, program, old), FRESH_S)  # noqa: B023
     note = note_of(factory, "reclaim_stale")
-    assert f"config/{name}" in note and "in force: the configuration of" in note
+    assert f"config/{name}" in note and "in force: the files of" in note
     code, report = status(factory)
     assert (code, report["state"], report["config"]["state"]) == (0, "healthy", "refused")
     assert report["config"]["where"].startswith(f"config/{name}") and report["config"]["since"]

@@ -172,7 +172,7 @@ def test_bad_configuration_while_at_work_changes_nothing_and_a_good_one_holds(ho
     home.claimed("job-1", sums(8))
     assert worker.run() == 0
     assert home.outcome("job-1") is Outcome.COMPLETED
-    assert "in force: the configuration of" in (home.paths.logs / "trainer.jsonl").read_text()
+    assert "in force: the files of" in (home.paths.logs / "trainer.jsonl").read_text()
     (home.paths.config / "weaver.yaml").write_text("{checkpoints: {every_s: 0}}")
     home.claimed("job-2", sums(8), minute=1)
     assert worker.run() == 0

@@ -149,7 +149,7 @@ def test_status_says_what_is_refused_since_when_and_what_is_in_force(paths: Path
     assert done.returncode == 0, "everything runs as it was told to last: a restart would mend nothing"
     text = " ".join(done.stdout.split())
     assert "problem config/weaver.yaml:1: unknown key quue; did you mean 'queue'?" in text
-    assert "Refused since 20" in text and "in force: the configuration of 20" in text
+    assert "Refused since 20" in text and "in force: the files of 20" in text
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     bad = json.loads(weaver(paths.home, "status", "--json").stdout)["config"]
     assert (bad["state"], bad["where"]) == ("refused", "config/weaver.yaml:1") and bad["since"] and bad["in_force_at"]
