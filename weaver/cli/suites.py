@@ -13,7 +13,7 @@ import typer
 from core.clock import SystemClock, iso
 from core.records import Record
 from weaver.cli.home import this_home
-from weaver.cli.output import print_data, print_message, print_record
+from weaver.cli.output import plain, print_data, print_message, print_record
 
 app = typer.Typer(no_args_is_help=True, help="Frozen examination suites.")
 
@@ -48,4 +48,4 @@ def build(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
         return
     for name in written:
         print_data(f"frozen {name}")
-    print_message(f"{len(written)} suites frozen, {len(there) - len(written)} were there already, in {folder}.")
+    print_message(f"{len(written)} suites frozen, {len(there) - len(written)} were there already, in {plain(str(folder))}.")

@@ -16,17 +16,18 @@ import pytest
 from tests.weaver.cli.command import command, environment, weaver
 from tests.weaver.cli.lived_in import HOSTILE, LivedIn, lived_in
 from tests.weaver.cli.test_chat import FakeOracle, serving
-from tests.weaver.cli.test_json import READING
+from tests.weaver.cli.test_json import ACTING, READING
 from weaver.cli.output import width
 
 OUR_COLOURS = re.compile(r"\x1b\[\d+m")
 OTHER_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f‪-‮⁦-⁩]")
+HOSTILE_NAME = "home\x1b[31m\x1b]0;owned\x07\x9b5m‮"
 CALLS = [(path, arguments) for path in sorted(READING) for arguments in READING[path]]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> LivedIn:
-    return lived_in(tmp_path_factory.mktemp("terminal") / "home", HOSTILE)
+    return lived_in(tmp_path_factory.mktemp("terminal") / HOSTILE_NAME, HOSTILE)
 
 
 def on_a_terminal(home: Path, *arguments: str, until: str | None = None, **environ: str) -> str:
@@ -70,11 +71,10 @@ def test_only_our_colours_reach_a_terminal(home: LivedIn, call: tuple[str, list[
     assert not OTHER_CONTROLS.search(left), ascii(left)
 
 
-@pytest.mark.parametrize("call", CALLS, ids=ids)
+@pytest.mark.parametrize("path", sorted(READING))
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}], ids=["NO_COLOR", "dumb", "pipe"])
-def test_no_escape_without_colours(home: LivedIn, call: tuple[str, list[str]], environ: dict[str, str]) -> None:
-    path, arguments = call
-    line = [*path.split(), *home.fill(arguments)]
+def test_no_escape_without_colours(home: LivedIn, path: str, environ: dict[str, str]) -> None:
+    line = [*path.split(), *home.fill(READING[path][-1])]
     if environ:
         shown = on_a_terminal(home.paths.home, *line, **environ)
     else:
@@ -83,6 +83,15 @@ def test_no_escape_without_colours(home: LivedIn, call: tuple[str, list[str]], e
     assert shown.strip()
     assert "\x1b" not in shown
     assert not OTHER_CONTROLS.search(shown), ascii(shown)
+
+
+@pytest.mark.parametrize("path", sorted(path for path, arguments in ACTING.items() if arguments is not None))
+def test_acting_verb_lets_nothing_drive_the_terminal(tmp_path: Path, path: str) -> None:
+    home = lived_in(tmp_path / HOSTILE_NAME, HOSTILE, runs=False)
+    shown = on_a_terminal(home.paths.home, *path.split(), *home.fill(ACTING[path] or []))
+    assert shown.strip()
+    left = OUR_COLOURS.sub("", shown)
+    assert not OTHER_CONTROLS.search(left), ascii(left)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=ids)
