@@ -311,7 +311,9 @@ def test_drop_of_the_same_name_as_an_old_job_is_not_taken_for_it(paths: Paths, f
     changed = msgspec.structs.replace(record, received_at=iso(SystemClock().now()))
     (paths.state("completed") / old / "job.json").write_bytes(encode_pretty(changed))
     healthy(paths, "watch_inbox")
-    done = weaver(paths.home, "queue", "add", str(file), "--wait", "--timeout", "0.3")
-    assert done.returncode == 124
-    (paths.inbox / "mine.jsonl").unlink()
+    adding = started(paths, "queue", "add", str(file), "--wait", "--timeout", "3")
+    wait_for("the drop", (paths.inbox / "mine.jsonl").exists, 40.0)
+    (paths.inbox / "mine.jsonl").unlink()  # somebody takes it back: it never gets a verdict
+    out, _ = adding.communicate(timeout=60)
+    assert (adding.returncode, out) == (124, "")
     assert weaver(paths.home, "queue", "wait", "mine.jsonl").returncode == 0
