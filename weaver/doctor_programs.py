@@ -63,16 +63,15 @@ def programs(scene: Scene) -> Finding:
     if found.factory_state() == "stopped":
         return ok("programs", "nothing runs")
     rows = found.rows()
-    bad = [row for row in rows if row.state in (*_GIVEN_UP, State.UNKNOWN)]
-    if bad:
-        first = next((row for row in bad if row.state in _GIVEN_UP), bad[0])
-        said = "; ".join(f"{row.name} is {row.state}: {row.note}" for row in bad)
-        fix = f"`weaver logs {first.name}` says more; remove the cause, then `weaver restart {first.name}`, or `weaver mend`."
-        return fail("programs", said, fix)
+    given_up = [row for row in rows if row.state in _GIVEN_UP]
+    if given_up:
+        first = given_up[0].name
+        fix = f"`weaver logs {first}` says more; remove the cause, then `weaver restart {first}`, or `weaver mend`."
+        return fail("programs", "; ".join(f"{row.name} is {row.state}: {row.note}" for row in given_up), fix)
     ailing = [row for row in rows if row.state not in (State.RUNNING, State.STARTING, State.STOPPED)]
     if ailing:
         said = "; ".join(f"{row.name} is {row.state}: {row.note}" for row in ailing)
-        return warn("programs", said, f"`weaver logs {ailing[0].name}` says why; the Weaver tries again by itself.")
+        return warn("programs", said, f"`weaver logs {ailing[0].name}` says why; a living Weaver sees to it by itself.")
     running = sum(row.state is State.RUNNING for row in rows)
     return ok("programs", f"{running} of {len(rows)} wanted programs run")
 

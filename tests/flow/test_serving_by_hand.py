@@ -16,7 +16,7 @@ ROLLBACK_S = 30.0  # DESIGN.md section 8, row D4
 
 
 def test_rollback_and_deployment_by_hand_are_proved_and_take_less_than_30_seconds(checkout: Checkout) -> None:
-    """Takes up to a minute and a half when it runs alone: the factory is started and has to deploy something first."""
+    """Takes up to two minutes when it runs alone: the factory is started and has to deploy something first."""
     checkout.sh("./scripts/start_all.sh")
     wait_for("a deployment", lambda: checkout.deployments()[:1], 240.0)
     wait_for("serving in status", lambda: checkout.status()["serving"], 60.0)

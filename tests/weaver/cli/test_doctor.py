@@ -192,7 +192,7 @@ def forget_order(paths: Paths) -> None:
         (leave_orphans, "weaver", "fail", "its programs are", "`weaver up`"),
         (silence_weaver, "weaver", "fail", "silent", "`weaver down`"),
         (park, "programs", "fail", "web is PARKED: port 8888", "`weaver restart web`"),
-        (silence_program, "programs", "fail", "oracle is UNKNOWN", "`weaver logs oracle`"),
+        (silence_program, "programs", "warn", "oracle is UNKNOWN", "`weaver logs oracle`"),
         (lose_base, "base", "warn", "no checkpoint yet", "`weaver up`"),
         (fail_base, "base", "fail", "no space left", "`weaver restart oracle`"),
         (damage_newest, "checkpoint", "fail", "model.safetensors hashes to", "`weaver ckpt verify`"),
