@@ -212,11 +212,12 @@ def _raise(error: OSError) -> None:
 
 
 def move(source: Path, target: Path, ops: Ops = OPS) -> None:
-    """Publish or pass on a file or folder by one durable rename. Raises AlreadyExists, FileNotFoundError."""
+    """Publish or pass on a file or folder by one durable rename. Raises AlreadyExists, FileNotFoundError.
+
+    A journalling file system (ext4, xfs, btrfs) records a rename as one change of both folders: flushing one flushes it.
+    """
     ops.rename_new(source, target)
     ops.fsync(target.parent)
-    if source.parent != target.parent:
-        ops.fsync(source.parent)
 
 
 def remove_tree(folder: Path, trash: Path, ops: Ops = OPS) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from core.errors import NoHome
@@ -34,6 +35,14 @@ def find_home(environ: Mapping[str, str], start: Path) -> tuple[Path, str]:
 def _is_home(folder: Path) -> bool:
     """Say whether a folder has a hosts.json, or had one that is still in force: deleting it moves no running factory out."""
     return (folder / "config" / "hosts.json").is_file() or Paths(folder).in_force.is_file()
+
+
+@lru_cache(maxsize=64)
+def _state(home: Path, state: str) -> Path:
+    """Give the folder of a job state; asked for dozens of times for every job."""
+    if state not in STATES:
+        raise ValueError(state)
+    return home / "queue" / state
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,7 @@ class Paths:
 
     def state(self, state: str) -> Path:
         """Give the folder of one job state."""
-        if state not in STATES:
-            raise ValueError(state)
-        return self.queue / state
+        return _state(self.home, state)
 
     @property
     def status(self) -> Path:

@@ -28,10 +28,16 @@ def claim_order(folder: Path) -> list[str]:
 
 def next_in(folder: Path, but: Collection[str] = ()) -> str | None:
     """Give the first job of a priority in that order that is not in `but`."""
-    names = _names(folder)
+    names = set(_names(folder))
     since = _skipped(names)
-    jobs = (name for name in names if name not in but and is_identifier(name))
-    return min(jobs, key=lambda job: (since.get(job, job), job), default=None)
+    late = min(((at, job) for job, at in since.items() if job in names and job not in but), default=None)
+    left = names.difference(but, since)
+    while left:
+        name = min(left)  # of hundreds of thousands in C; what is no job has a name like few others
+        if is_identifier(name):
+            return late[1] if late is not None and late < (name, name) else name
+        left.remove(name)
+    return late[1] if late is not None else None
 
 
 def mark_skipped(folder: Path, job: str, at: str, ops: Ops = OPS) -> None:
@@ -48,14 +54,16 @@ def mark_skipped(folder: Path, job: str, at: str, ops: Ops = OPS) -> None:
 
 def forget_skip(folder: Path, job: str) -> None:
     """Remove the mark of a job that was claimed: when it comes back, it comes to its old place."""
+    ending = f"~{job}"
     for name in _names(folder):
-        if _marked(name) == job:
+        if name.endswith(ending):
             (folder / name).unlink(missing_ok=True)
 
 
 def _skipped(names: Collection[str]) -> dict[str, str]:
     """Give since when skipped jobs wait, as the names of jobs begin."""
-    return {marked: name[1:].split("~", 1)[0] for name in sorted(names) if (marked := _marked(name)) is not None}
+    marks = sorted(name for name in names if name[0] == ".")
+    return {marked: name[1:].split("~", 1)[0] for name in marks if (marked := _marked(name)) is not None}
 
 
 def _marked(name: str) -> str | None:

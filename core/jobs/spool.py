@@ -16,7 +16,7 @@ from typing import cast
 import msgspec
 
 from core.errors import AlreadyExists, IllegalMove, NotFound
-from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable
+from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable, replace_quick
 from core.jobs.archive import restore
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
@@ -185,7 +185,8 @@ class Spool:
         folder = self._move("claim", job, origin, "processing")
         forget_skip(self._paths.state(origin), job)
         claim = msgspec.structs.replace(claim, origin=cast(Priority, origin))
-        replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
+        # Not flushed: after a power cut its owner is of another boot, and whoever takes the job over writes a new one.
+        replace_quick(folder / "claim.json", encode_pretty(claim), self._ops)
         self._append(folder, Attempt(at=claim.at, event="claimed", by=claim.owner, detail=f"from {origin}"))
         return folder
 
