@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
             return run_listing(this_home(), asked)
     if arguments == ["supervise"]:
         from weaver.cli.home import this_home
-        from weaver.supervisor import supervise
+        from weaver.supervise import supervise
 
         return supervise(this_home().home)
     if arguments[0] == "help":

@@ -81,7 +81,18 @@ def lock_home(paths: Paths) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        pid = _holder(fd)
         os.close(fd)
-        holder = weaver_process(paths)
-        raise LockHeld(what=f"the home {paths.home}", holder=f"a Weaver, pid {holder.pid}" if holder else "unknown") from error
+        raise LockHeld(what=f"the home {paths.home}", holder=f"a Weaver, pid {pid}" if pid else "unknown") from error
     return fd
+
+
+def _holder(fd: int) -> int | None:
+    """Give the pid that holds the lock of an open folder, as the kernel lists it (/proc/locks, proc(5))."""
+    stat = os.fstat(fd)
+    place = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5] == place:
+            return int(fields[4])
+    return None

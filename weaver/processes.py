@@ -115,12 +115,7 @@ class Processes:
             return False
         return send_signal(ref, number, group=number == signal.SIGKILL and leads)
 
-    def rouse(self, name: str) -> bool:
-        """Ask a hung process for the stacks of its threads, if it can give them, and let it go on if it was stopped.
-
-        The kernel hands over the lowest signal first, so the stacks come before what SIGTERM does. False: it gives none.
-        """
+    def ask_for_stacks(self, name: str) -> bool:
+        """Ask a process to print the stacks of its threads; False if it does not know the question, which would end it."""
         ref = self._handles[name].ref
-        asked = catches(ref, STACKS_SIGNAL) and send_signal(ref, STACKS_SIGNAL)
-        send_signal(ref, signal.SIGCONT)
-        return asked
+        return catches(ref, STACKS_SIGNAL) and send_signal(ref, STACKS_SIGNAL)

@@ -1,9 +1,8 @@
 """The Weaver's shell around plan(): it feeds events in and does what comes out; one of the three that may catch anything.
 
-Place in the flow: `python -m weaver supervise` calls supervise(). Files read: heartbeats, config/, orders; written:
-status/supervisor.json, status/procs/weaver.json, config/local/supervision.json, logs/weaver.jsonl. Invariants: one Weaver per
-home (a kernel lock on the home itself); only what it started or adopted, and what that left behind, is signalled, by pid,
-start time and boot id; if it dies, they go on.
+Place in the flow: weaver/supervise.py runs it, and `weaver down` where no Weaver lives. Files read: heartbeats, config/, orders;
+written: status/supervisor.json, status/procs/weaver.json, config/local/supervision.json, logs/weaver.jsonl. Invariants: only what
+it started or adopted, and what that left behind, is signalled, by pid, start time and boot id; if it dies, they go on.
 """
 
 from __future__ import annotations
@@ -14,19 +13,17 @@ import os
 import random
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from types import FrameType
 
 from core.clock import Clock, SystemClock
-from core.keys import make_keys
 from core.log import open_log, write_event
 from core.paths import Paths
 from core.process import STACKS_SIGNAL, ProcessRef, is_alive, send_signal, spawn, spawned, this_process
 from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
-from weaver.adoption import WEAVER, age_s, left_by, living, lock_home, ref_of
+from weaver.adoption import WEAVER, age_s, left_by, living, ref_of
 from weaver.base_model import BaseModel
-from weaver.desired import BASE_BUILDER, Desired, Program, is_down, python_argv, unexplained
+from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
 from weaver.environment import program_environment
 from weaver.memory import GIVEN_UP, Memory
 from weaver.notifier import Notifier
@@ -40,7 +37,6 @@ from weaver.wishes import Wishes
 
 BLIND_S = 3.0
 SIGHT_S = 6.0
-STAYS_DOWN = "stopped by `weaver down`; `weaver up` or `weaver up --systemd` starts it"
 
 
 class Supervisor:
@@ -231,9 +227,11 @@ class Supervisor:
                 self._log.info("SIGTERM to %s: %s", name, reason)
                 if not self._stopping:
                     write_event(self._paths, WEAVER, "terminated", name=name, reason=reason)
-                self._processes.signal(name, signal.SIGTERM)
-                if is_hung and self._processes.rouse(name):
+                if is_hung and self._processes.ask_for_stacks(name):
                     self._log.warning("the stacks of %s's threads are in logs/%s.out", name, name)
+                self._processes.signal(name, signal.SIGTERM)
+                if is_hung:
+                    self._processes.signal(name, signal.SIGCONT)  # one that was stopped may end in order
                 self._tracks[name] = fold.signalled(self._track(name), now, grace_s, reason)
             case Kill(name):
                 self._log.warning("SIGKILL to %s: still alive %.0f s after SIGTERM", name, self._track(name).grace_s)
@@ -273,22 +271,3 @@ class Supervisor:
             self._log.warning("SIGKILL to pid %d, left over from %s", ref.pid, program)
             send_signal(ref, signal.SIGKILL)
         return not left
-
-
-def supervise(home: Path) -> int:
-    """Be the Weaver of a home until asked to stop; give the exit code. Raises LockHeld, InvalidConfig, InvalidData.
-
-    Started by systemd after a person had stopped the factory, it leaves it stopped.
-    """
-    paths, notifier = Paths(home.resolve()), Notifier(os.environ)
-    if notifier.is_unit and is_down(paths):
-        notifier.alive(0.0, STAYS_DOWN)
-        print(STAYS_DOWN, flush=True)
-        return 0
-    lock_home(paths)
-    paths.make()
-    make_keys(paths)
-    supervisor = Supervisor(paths, os.environ, Wishes(paths, os.environ))
-    supervisor.install_signals()
-    supervisor.run()
-    return 0

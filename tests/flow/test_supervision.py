@@ -68,6 +68,22 @@ def test_two_starts_at_once_give_one_weaver_and_no_error(running_home: Paths) ->
     assert [program for program, _ in spawned(running_home.home_id)].count("weaver") == 1
 
 
+def test_ten_races_of_two_weavers_end_with_one_and_the_other_names_it(running_home: Paths) -> None:
+    """About 10 s; `weaver drill --full` runs a hundred."""
+    for race in range(10):
+        racers = [
+            subprocess.Popen([sys.executable, "-m", "weaver", "supervise"], stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        wait_for("a loser", lambda both=racers: [racer for racer in both if racer.poll() is not None])
+        loser, winner = sorted(racers, key=lambda racer: racer.poll() is None)
+        assert loser.returncode == 7 and f"pid {winner.pid}" in loser.communicate()[1], f"race {race}"
+        wait_for("the Weaver", lambda: weaver_process(running_home))
+        assert weaver_of(running_home).pid == winner.pid and winner.poll() is None
+        winner.terminate()
+        assert winner.wait(20.0) == 0 and not list(spawned(running_home.home_id))
+        winner.communicate()
+
+
 def test_killed_daemon_is_replaced_at_once(factory: Paths) -> None:
     old = living(factory)["reclaim_stale"]
     killed_at = time.monotonic()

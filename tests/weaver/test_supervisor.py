@@ -163,7 +163,7 @@ def test_program_that_shows_no_stacks_is_not_killed_by_the_question(stage: Stage
         assert child.stdout is not None and child.stdout.readline() == b"up\n"
         ref = ProcessRef(pid=child.pid, start_ticks=start_ticks(child.pid) or 0, boot_id=boot_id())
         processes = Processes(os.eventfd(0))
-        assert processes.adopt("one", ref) and not processes.rouse("one")
+        assert processes.adopt("one", ref) and not processes.ask_for_stacks("one")
         assert child.poll() is None
         child.kill()
 
