@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from core.errors import WeaverError
+from core.errors import InvalidConfig, WeaverError
 from weaver.cli.app import overview, run
 from weaver.cli.output import plain, print_data, print_message, tame_streams
 
 _OVERVIEW: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
 _STATUS_FLAGS = {"--json", "-w", "--watch"}
+_OURS = {"core", "weaver", "daemons", "trainer"}
 INTERRUPTED = 130
+INSTALL = "`rm -f .venv/.installed-training && ./scripts/install.sh` installs what constraints.txt pins."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         print_message(f"weaver: {plain(str(error))}")
         code = 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        print_message(f"weaver: the package {error.name} is not installed. {INSTALL}")
+        code = InvalidConfig.exit_code
     sys.exit(code)
 
 

@@ -260,6 +260,19 @@ def test_package_of_another_version_is_named(paths: Paths, tmp_path: Path) -> No
     assert "./scripts/install.sh`" in finding["fix"]
 
 
+@pytest.mark.parametrize("package", ["typer", "yaml", "psutil"])
+def test_missing_package_that_the_doctor_itself_needs_is_one_line_with_the_fix(
+    paths: Paths, tmp_path: Path, package: str
+) -> None:
+    (tmp_path / "hole").mkdir()
+    hole = f'raise ModuleNotFoundError("No module named {package!r}", name={package!r})'
+    (tmp_path / "hole" / f"{package}.py").write_text(hole)
+    beat(paths, "web", process=dead_process())
+    done = weaver(paths.home, "doctor", PYTHONPATH=f"{tmp_path / 'hole'}:{environment(paths.home)['PYTHONPATH']}")
+    assert (done.returncode, done.stdout) == (6, "") and done.stderr.count("\n") == 1
+    assert f"package {package} is not installed" in done.stderr and "./scripts/install.sh`" in done.stderr
+
+
 def test_cpu_torch_beside_nothing_is_well_and_missing_folder_for_temporaries_is_not(paths: Paths) -> None:
     checks = diagnose(paths, TMPDIR="/nonexistent")
     assert checks["gpu"]["result"] == "ok"
