@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import unicodedata
+from contextlib import suppress
 from typing import TextIO
 
 import msgspec
@@ -88,25 +89,14 @@ def print_data(text: str, end: str = "\n") -> None:
         sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard(sys.stdout)
         raise SystemExit(0) from None
-    except OSError:
-        _discard(sys.stdout)
-        raise
 
 
 def print_message(text: str) -> None:
     """Print a message for people to stderr; when nobody can read it any more, the exit code has to do."""
-    try:
+    with suppress(OSError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-    except OSError:
-        _discard(sys.stderr)
-
-
-def _discard(stream: TextIO) -> None:
-    """Give what is still buffered in a stream somewhere to go, else the interpreter fails when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_record(record: msgspec.Struct, in_one_line: bool = False) -> None:
