@@ -27,7 +27,7 @@ from core.jobs.spool import Spool
 from core.jobs.verdict import Contents
 from core.paths import Paths
 from weaver.cli.output import plain, print_message
-from weaver.cli.sidecar_options import Said, check_said, sidecar_as_dropped
+from weaver.cli.sidecar_options import Said, check_said, sidecar_as_dropped, whole_path
 
 BUILTIN = "builtin:tiny-qwen3"
 POLL_S = 0.05
@@ -49,6 +49,7 @@ class Desk:
 
     def open(self, file: Path) -> Check:
         """Open a file for checking, with the sidecar that it would be dropped with. Raises InvalidData, NoRoom."""
+        file = whole_path(file)
         self._opened += 1
         folder = self._folder / str(self._opened)
         folder.mkdir()

@@ -23,7 +23,7 @@ from core.records import Record
 from weaver.cli.output import plain, print_data, print_message, print_record
 from weaver.cli.queue_told import receipt_line
 from weaver.cli.queue_wait import await_verdict, is_stopped
-from weaver.cli.sidecar_options import Said, check_said, sidecar_of
+from weaver.cli.sidecar_options import Said, check_said, sidecar_of, whole_path
 
 INVALID = 6
 
@@ -40,6 +40,7 @@ def add_files(paths: Paths, files: Sequence[Path], said: Said, wait: bool, timeo
 
     Raises UsageError, NotFound, AlreadyExists, InvalidData, NoRoom, NotRunning, TimedOut.
     """
+    files = [whole_path(file) for file in files]
     config = read_in_force(paths, os.environ).config.weaver
     check_said(said, sorted(config.models))
     sidecars = [_checked(paths, file, said, config.intake.max_file_bytes) for file in files]

@@ -7,6 +7,7 @@ Invariant: an option goes before what the file's own sidecar says; what cannot b
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,14 @@ class Said:
     priority: str | None = None
     epochs: int | None = None
     force: bool = False
+
+
+def whole_path(file: Path) -> Path:
+    """Give the path of a file with a name at its end, whatever was typed: `.` and `..` have one too. Raises UsageError."""
+    whole = Path(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow a link and take its target's name
+    if not whole.name:
+        raise UsageError(detail=f"{file} is no file.")
+    return whole
 
 
 def columns_of(maps: Sequence[str] | None) -> dict[str, str]:

@@ -128,6 +128,15 @@ def test_check_gives_the_verdict_and_the_quarantine_of_watch_inbox_and_writes_no
     assert {"not_json", "empty_file", "unknown_keys", "preference_data", "text_needs_opt_in", "unknown_ending"} <= codes
 
 
+def test_what_is_no_plain_file_gets_its_verdict_unopened(inbox: InboxHome, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for name in (str(tmp_path / "pipe.jsonl"), str(tmp_path), ".", "..", "/dev/zero"):
+        done = weaver(inbox.paths.home, "data", "check", name)
+        assert done.returncode == 6, (name, done.stderr)
+        assert "not_a_regular_file" in done.stdout
+    assert weaver(inbox.paths.home, "data", "check", "/").returncode == 2
+
+
 def test_check_names_the_job_of_which_it_would_be_a_duplicate(inbox: InboxHome, tmp_path: Path) -> None:
     inbox.drop("first.jsonl", jsonl(good(3)))
     inbox.settle()

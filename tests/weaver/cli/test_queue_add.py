@@ -99,7 +99,16 @@ def test_one_bad_file_of_several_leaves_the_inbox_as_it_was(paths: Paths, file: 
     (tmp_path / "sub" / "mine.jsonl").write_text("{}")
     (tmp_path / ".hidden.jsonl").write_text("{}")
     (tmp_path / "half.jsonl.part").write_text("{}")
-    refused = {"nowhere.jsonl": 5, "notes.txt": 6, "sub": 6, "sub/mine.jsonl": 2, ".hidden.jsonl": 2, "half.jsonl.part": 2}
+    refused = {
+        "nowhere.jsonl": 5,
+        "notes.txt": 6,
+        "sub": 6,
+        "sub/mine.jsonl": 2,
+        ".hidden.jsonl": 2,
+        "half.jsonl.part": 2,
+        ".": 6,
+        "/": 2,
+    }
     for name, code in refused.items():
         done = weaver(paths.home, "queue", "add", str(file), str(tmp_path / name))
         assert (done.returncode, done.stdout) == (code, ""), name
