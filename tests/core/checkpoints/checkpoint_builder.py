@@ -33,9 +33,7 @@ def make_fingerprint(name: str) -> Fingerprint:
     return Fingerprint(checkpoint=name, dtype="float32", prompts=prompted)
 
 
-def make_checkpoint(
-    paths: Paths, step: int, parent: str | None, model: str = "tiny", suffix: str = "", minute: int = 0
-) -> str:
+def make_checkpoint(paths: Paths, step: int, parent: str | None, model: str = "tiny", suffix: str = "", minute: int = 0) -> str:
     """Write one checkpoint folder with weights of its own, its manifest and its ledger copy; give its name."""
     name = f"checkpoint-{step}-20261120-2130{suffix}"
     folder = paths.model(model).checkpoint(name)
