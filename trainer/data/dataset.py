@@ -15,7 +15,8 @@ import msgspec
 
 from core.errors import CorruptRecord, LineRefused
 from core.jobs.job import Line
-from core.text.labels import Turn, encode_conversation
+from core.text.batch import Conversation, encode_conversations
+from core.text.labels import Turn
 
 Feature = dict[str, list[int]]
 
@@ -50,11 +51,10 @@ def read_lines(path: Path) -> list[Line]:
 def make_rows(tokenizer: Any, lines: Sequence[Line], max_length: int, first: int = 1) -> list[Row]:
     """Tokenise lines into rows; `first` is the number of lines[0]. Raises LineRefused naming the line."""
     rows = []
-    for number, line in enumerate(lines, first):
-        try:
-            examples = encode_conversation(tokenizer, line.messages, line.tools, raw=is_raw(line))
-        except LineRefused as error:
-            raise LineRefused(code=error.code, detail=f"line {number}: {error.detail}") from error
+    conversations = [Conversation(line.messages, line.tools, is_raw(line)) for line in lines]
+    for number, examples in enumerate(encode_conversations(tokenizer, conversations), first):
+        if isinstance(examples, LineRefused):
+            raise LineRefused(code=examples.code, detail=f"line {number}: {examples.detail}")
         rows += [Row(example.ids, example.labels, number, example.turns) for example in examples]
     refuse_over_length(rows, max_length)
     return rows
