@@ -26,6 +26,7 @@ from core.evals.suite import load_suites
 from core.evals.superseded import read_superseded
 from core.files import read_records
 from core.hosts import Endpoint, compose_hosts
+from core.in_force import KeptFiles
 from core.jobs.job import Claim, Job, QuarantinedLine, Sidecar
 from core.jobs.pause import Pause
 from core.jobs.spool import Spool
@@ -36,6 +37,7 @@ from core.records import Record, decode, read, strict_json
 from core.runs.run import Plan, Progress, RunRequest, RunResult
 from core.status import Heartbeat, StatusReport, SupervisorView
 from core.text.tokens import load_tokenizer
+from daemons.notices.outbox import Outbox
 from tests.fakes import wait_for
 from tests.flow.checkout import Checkout
 from trainer.data.dataset import read_lines
@@ -102,6 +104,8 @@ FILES: list[tuple[str, str, Consumer, bool]] = [
     ("serving", r"status/deployment\.json", record(Serving), True),
     ("key", r"config/local/tokens/[a-z-]+", lambda c, p: read_key(p), True),
     ("switched off", r"config/local/desired\.json", record(DesiredRecord), False),
+    ("in force", r"config/local/in_force\.json", record(KeptFiles), True),
+    ("notices", r"logs/notices\.json", record(Outbox), True),
     ("suites", r"config/suites/[a-z0-9@-]+\.json", lambda c, p: load_suites(p.parent), True),
     ("hosts", r"config/hosts\.json", lambda c, p: compose_hosts(read_files(c.paths)[0][HOSTS])[0], True),
     ("configuration", r"config/(weaver|training|evals|skills/[a-z]+)\.yaml", lambda c, p: load(c.paths, {}), True),
