@@ -33,7 +33,7 @@ WRITERS = {
         "outside of the home",
         "a temporary folder for the files that are checked, removed afterwards",
     ),
-    "weaver/cli/output.py": ("outside of the home", "/dev/null takes the place of a closed pipe"),
+    "weaver/cli/output.py": ("outside of the home", "/dev/null takes the place of a stream that is closed"),
     "weaver/outputs.py": ("logs/", "cuts <program>.out in place: the program holds it open"),
     "weaver/web/upload.py": (".upload-", "receives into a dot-name of the inbox; the move to its name publishes it"),
 }
