@@ -8,6 +8,7 @@ only while a Weaver that keeps its own promise says so of every wanted program.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ class Liveness:
         return SupervisorStatus(pid=self._weaver.pid, up_s=self._up_s(self._weaver.start_ticks))
 
     def _up_s(self, ticks: int) -> float:
-        return round(max(0.0, self._mono - ticks / os.sysconf("SC_CLK_TCK")), 1)
+        asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()  # the kernel counts a suspended machine's time in
+        return round(max(0.0, self._mono + asleep - ticks / os.sysconf("SC_CLK_TCK")), 1)
 
     def rows(self) -> list[DaemonStatus]:
         """Give a row for every wanted program in starting order; without the Weaver's view, for every one that ever beat."""

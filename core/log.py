@@ -1,7 +1,8 @@
 """Logs and events: one rotated JSON log per program, one append-only event file per process.
 
 logs/<program>.jsonl: fields at mono boot_id seq level program event msg job checkpoint (CONTRACTS.md section 2); 20 MB x 5.
-A flood is thinned: past BURST records a second the rest is counted, and the count is logged.
+A flood is thinned: past BURST records a second the rest is counted, and the count is logged. A message keeps its first and last
+LONGEST_HALF characters. Invariant: a program's log stays under LOG_FILES times LOG_BYTES, its events under twice EVENT_BYTES.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LOG_BYTES = 20 * 10**6
 LOG_FILES = 5
 EVENT_BYTES = 10**7
 BURST = 200
+LONGEST_HALF = 10_000
 
 
 class _JsonLines(logging.Formatter):
@@ -34,6 +36,9 @@ class _JsonLines(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message += "\n" + self.formatException(record.exc_info)
+        left_out = len(message) - 2 * LONGEST_HALF
+        if left_out > 0:
+            message = f"{message[:LONGEST_HALF]} ... {left_out} characters left out ... {message[-LONGEST_HALF:]}"
         fields: dict[str, Any] = {
             "at": iso(datetime.fromtimestamp(record.created, UTC)), "mono": round(time.monotonic(), 3),
             "boot_id": self._boot, "seq": getattr(record, "seq", None), "level": record.levelname.lower(),

@@ -5,6 +5,7 @@ Exit codes: 0 asked to stop, 75 error budget spent, 78 misconfigured; a WeaverEr
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from core.errors import UsageError, WeaverError
 from core.paths import Paths, find_home
+from core.process import STACKS_SIGNAL
 from daemons.harness.loop import run, run_once
 from daemons.roster import ROSTER, load
 
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError(detail=f"usage: python -m daemons NAME [--once]; names: {', '.join(ROSTER)}")
         home, _ = find_home(os.environ, Path.cwd())
         daemon = load(names[0])
+        faulthandler.enable()
+        faulthandler.register(STACKS_SIGNAL)
         return (run_once if "--once" in arguments else run)(daemon, Paths(home), os.environ)
     except WeaverError as error:
         print(f"daemons: {error}", file=sys.stderr)

@@ -46,14 +46,15 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 20.0) -> 
 
 
 class HandClock:
-    """A clock that stands still until the test moves it."""
+    """A clock that stands still until the test moves it; jumped: how far the wall clock was set from where it should be."""
 
     def __init__(self) -> None:
         self.passed_s = 0.0
+        self.jumped = timedelta()
 
     def now(self) -> datetime:
         """Give the wall-clock time."""
-        return datetime(2026, 11, 20, 21, 30, tzinfo=UTC) + timedelta(seconds=self.passed_s)
+        return datetime(2026, 11, 20, 21, 30, tzinfo=UTC) + timedelta(seconds=self.passed_s) + self.jumped
 
     def mono(self) -> float:
         """Give monotonic seconds."""

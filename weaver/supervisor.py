@@ -1,7 +1,7 @@
 """The Weaver's shell around plan(): it feeds events in and does what comes out; one of the three that may catch anything.
 
-Place in the flow: weaver/supervise.py runs it, and `weaver down` where no Weaver lives. Files read: heartbeats, config/, orders;
-written: status/supervisor.json, status/procs/weaver.json, config/local/supervision.json, logs/weaver.jsonl. Invariants: only what
+Place in the flow: weaver/supervise.py runs it, and `weaver down` where no Weaver lives. Reads heartbeats, config/ and orders;
+writes status/supervisor.json, status/procs/weaver.json, config/local/supervision.json, logs/weaver.jsonl. Invariants: only what
 it started or adopted, and what that left behind, is signalled, by pid, start time and boot id; if it dies, they go on.
 """
 

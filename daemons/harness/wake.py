@@ -7,13 +7,10 @@ only set flags. Invariant: a hint is never needed; the tick that the clock start
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import select
 import signal
 from types import FrameType
-
-from core.process import STACKS_SIGNAL
 
 
 class Wake:
@@ -27,9 +24,7 @@ class Wake:
         self._hinted = False
 
     def install(self) -> None:
-        """Turn SIGTERM and SIGINT into the stopping flag; show on stderr where all threads are when asked. Main thread only."""
-        faulthandler.enable()
-        faulthandler.register(STACKS_SIGNAL)
+        """Turn SIGTERM and SIGINT into the stopping flag. Main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)

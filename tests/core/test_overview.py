@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.checkpoints.deployment import Deployment
@@ -29,6 +30,21 @@ from tests.core.home_files import OTHER_BOOT, beat, dead_process, healthy, make_
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return make_home(tmp_path)
+
+
+class FrozenClock(SystemClock):
+    """Both clocks stand still."""
+
+    def __init__(self, at: datetime, mono: float) -> None:
+        self.at, self.frozen_mono = at, mono
+
+    def now(self) -> datetime:
+        """Give the wall-clock time."""
+        return self.at
+
+    def mono(self) -> float:
+        """Give monotonic seconds."""
+        return self.frozen_mono
 
 
 def look(paths: Paths, **environ: str) -> Overview:
@@ -141,6 +157,17 @@ def test_program_that_died_with_the_weaver_is_exited_or_stopped_by_its_last_word
     beat(paths, "oracle", process=dead, exit_code=0)
     beat(paths, "web", process=dead)
     assert [row.state for row in look(paths).status.daemons] == [State.STOPPED, State.EXITED, State.RUNNING]
+
+
+def test_clock_that_jumps_ten_years_changes_displayed_times_only(paths: Paths) -> None:
+    healthy(paths, "oracle", "train_next")
+    put_job(paths, "normal")
+    now, mono = SystemClock().now(), SystemClock().mono()
+    years = [now + timedelta(days=3652 * sign) for sign in (-1, 0, 1)]
+    reports = [collect(paths, {}, FrozenClock(at, mono)).status for at in years]
+    assert [report.checked_at for report in reports] == [iso(at) for at in years]
+    same = [msgspec.structs.replace(report, checked_at="", disk=reports[0].disk) for report in reports]
+    assert same[0] == same[1] == same[2] and same[0].state == "healthy"
 
 
 def test_silent_weaver_is_degraded_and_said(paths: Paths) -> None:

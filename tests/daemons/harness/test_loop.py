@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -87,6 +88,22 @@ def test_quiet_daemon_ticks_by_its_rhythm_and_ends_with_exit_code_0(paths: Paths
     beat = beat_of(paths)
     assert (beat.state, beat.exit_code, beat.note) == (State.EXITED, 0, "fine")
     assert beat.last_report is not None and (beat.last_report.did, beat.last_report.facts) == (2, {"a": 1})
+
+
+def test_clock_that_jumps_ten_years_changes_no_rhythm_and_no_promise(paths: Paths) -> None:
+    daemon, wake, run = play(paths, lambda ctx: Report(), 45.0)
+    promised = list[float]()
+
+    def during() -> None:
+        wake.clock.jumped = timedelta(days=3652) if int(wake.clock.passed_s) // 10 % 2 else timedelta(days=-3652)
+        beat = beat_of(paths)
+        promised.append(beat.next_due_mono - beat.beat_mono)
+
+    wake.during = during
+    assert run() == 0
+    assert daemon.ticks == pytest.approx([0.0, 10.0, 20.0, 30.0, 40.0])
+    assert set(promised) == {6.0}
+    assert beat_of(paths).beat_at[:4] in ("2016", "2036")
 
 
 def test_waiting_daemon_promises_six_seconds_and_beats_every_two(paths: Paths) -> None:

@@ -61,6 +61,15 @@ def test_signal_ends_a_waiting_daemon_at_once_with_exit_code_0(paths: Paths, run
     assert beat is not None and (beat.exit_code, beat.state) == (0, State.EXITED)
 
 
+def test_daemon_shows_the_stacks_of_its_threads_when_asked_and_works_on(paths: Paths, run: Run) -> None:
+    process = run(NAME)
+    running(paths, process)
+    process.send_signal(signal.SIGUSR2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=10.0)
+    assert process.returncode == 0 and "most recent call first" in errors and "wake.py" in errors
+
+
 def test_killed_daemon_starts_again_and_its_lock_is_free(paths: Paths, run: Run) -> None:
     first = run(NAME)
     running(paths, first)
