@@ -126,7 +126,7 @@ def validate(json: Json = False) -> None:
 @app.command("schema")
 def schema(
     file: Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; without it, all of them.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The same: a schema is JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One record, also of one file.")] = False,
 ) -> None:
     """Print the JSON Schema of what people write, for editors and for other programs.
 
@@ -134,9 +134,9 @@ def schema(
       weaver config schema weaver.yaml > weaver.schema.json
       weaver config schema
     """
-    if file is None:
-        print_record(ConfigSchemas(files={name: msgspec.json.schema(kind) for name, kind in KINDS.items()}))
-    elif file not in KINDS:
+    if file is not None and file not in KINDS:
         raise NotFound(kind="file with a schema", name=file, known=", ".join(KINDS))
+    if file is None or json:
+        print_record(ConfigSchemas(files={name: msgspec.json.schema(KINDS[name]) for name in ([file] if file else KINDS)}))
     else:
         print_data(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(KINDS[file])), indent=1).decode())
