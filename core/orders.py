@@ -23,6 +23,8 @@ from core.records import Record, encode_pretty, read
 
 QUEUE_OWNER = "train_next"
 QUEUE_VERBS = ("pause", "resume", "stop", "skip")
+RESET = "reset"
+"""Order to train_next: move head back to the checkpoint in args, with the reason there, if any."""
 
 
 class Order(Record, frozen=True, omit_defaults=True, tag="weaver.order/1"):

@@ -17,14 +17,15 @@ from typing import Literal
 
 from core.checkpoints.history import advance_head
 from core.checkpoints.ledger import Ledger
+from core.checkpoints.reset import reset_head
 from core.clock import iso
-from core.errors import IllegalMove, InvalidConfig, NotFound
+from core.errors import Conflict, IllegalMove, InvalidConfig, InvalidData, NotFound
 from core.files import replace_durable
 from core.jobs.job import Attempt, Job
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.retrying import failures
 from core.jobs.spool import Spool
-from core.orders import Order, answer, pending
+from core.orders import RESET, Order, answer, pending
 from core.process import ProcessRef, send_signal
 from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
@@ -37,6 +38,7 @@ _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop":
 LONGEST_SPAWN_DELAY_S = 60.0
 BUSY_S = 1.0
 MISCONFIGURED = 78
+RESET_LOOK_S = 0.2
 EPOCHS_VARIABLE = "WEAVER__TRAINING__EPOCHS"
 
 
@@ -65,12 +67,17 @@ class TrainNext:
         trainer = living_trainer(ctx.paths)
         for model in ledger.models():
             advance_head(ledger, model, iso(ctx.clock.now()))
-        for order in pending(ctx.paths, self.name):
-            self._obey(ctx, spool, order, trainer)
+        orders = pending(ctx.paths, self.name)
+        resets = [order for order in orders if order.verb == RESET]
+        for order in orders:
+            if order.verb != RESET:
+                self._obey(ctx, spool, order, trainer)
         did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
         pause = paused(ctx.paths)
         if pause is not None and trainer is None:
             did += _give_back(ctx, spool, pause)
+        if resets:
+            return self._reset(ctx, ledger, resets, trainer)
         running = self._running(ctx, spool, pause)
         if running is None and pause is None and not _disk_is_low(ctx):
             did += self._expiry.take_out(ctx, spool, ledger)
@@ -84,6 +91,25 @@ class TrainNext:
             did=did, note=_note(ctx, running), facts={"running": running.job if running else None},
             next_s=BUSY_S if running is not None or spool.list("processing") else self._retry_s,
         )  # fmt: skip
+
+    def _reset(self, ctx: Context, ledger: Ledger, orders: Sequence[Order], trainer: ProcessRef | None) -> Report:
+        """Obey resets once the trainer has saved and ended: it holds in memory what is to be taken back."""
+        if trainer is not None or self._child is not None:
+            if trainer is not None:
+                send_signal(trainer, signal.SIGTERM)
+            return Report(note="a reset waits for the trainer to save and end", next_s=RESET_LOOK_S)
+        for order in orders:
+            at = iso(ctx.clock.now())
+            try:
+                model, target = ledger.resolve(str(order.args.get("checkpoint")), removed=True)
+                reason = f"reset by {order.by}" + (f": {order.args['reason']}" if order.args.get("reason") else "")
+                gone = reset_head(ledger, model, target, reason, at)
+            except (Conflict, NotFound, InvalidData) as error:
+                answer(ctx.paths, self.name, order, False, str(error))
+                continue
+            ctx.event("reset", model=model, checkpoint=target, taken_back=gone, reason=reason)
+            answer(ctx.paths, self.name, order, True, f"training goes on from {model}/{target}; {len(gone)} taken back")
+        return Report(did=len(orders), note="reset", again=True)
 
     def _reap(self, ctx: Context) -> None:
         """Take note of a child of ours that ended. Raises InvalidConfig when it says that it is misconfigured."""

@@ -39,11 +39,15 @@ class Checkpoint(Record, frozen=True, tag="weaver.checkpoint/1"):
 
 
 class Head(Record, frozen=True, tag="weaver.head/1"):
-    """head.json: the checkpoint that the next step continues from. Only train_next writes it."""
+    """head.json: the checkpoint that the next step continues from. Only train_next writes it.
+
+    cut: checkpoints at which a reset cut the history off; they and what descends from them are never continued.
+    """
 
     checkpoint: str
     reason: str
     at: str
+    cut: list[str] = []
 
 
 class Pin(Record, frozen=True, tag="weaver.pin/1"):

@@ -12,10 +12,15 @@ from core.checkpoints.ledger import Ledger
 
 
 def newest_complete(ledger: Ledger, model: str, start: str) -> str | None:
-    """Give the newest of start and its descendants whose weights and training state are complete; a base needs no state."""
+    """Give the newest of start and its descendants whose weights and training state are complete; a base needs no state.
+
+    What a reset cut off is not among them.
+    """
     family, there, newest = {start}, set(ledger.names(model)), None
+    head = ledger.head(model)
+    cut = set(head.cut) if head is not None else set()
     for name, link in ledger.links(model).items():
-        if link.parent in family:
+        if link.parent in family and name not in cut:
             family.add(name)
         if name in family and name in there and (link.step == 0 or ledger.has_state(model, name)):
             newest = name
@@ -32,7 +37,7 @@ def advance_head(ledger: Ledger, model: str, at: str) -> None:
     newest = newest_complete(ledger, model, start) or start
     if head is None or newest != start:
         reason = "trained further" if newest != names[0] else "the base"
-        ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=at))
+        ledger.write_head(model, Head(checkpoint=newest, reason=reason, at=at, cut=head.cut if head else []))
 
 
 def consumed_rows(ledger: Ledger, model: str, checkpoint: str, job: str, since: str | None) -> int:

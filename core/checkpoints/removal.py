@@ -27,7 +27,9 @@ LEFT_OVER_S = 600.0
 def holdings(paths: Paths, ledger: Ledger, model: str, sizes: Mapping[str, int] | None = None) -> Holdings:
     """Read what is there of a model; sizes: bytes of each checkpoint. Raises InvalidData when its history is broken."""
     states = _names(paths.model(model).root / "state")
-    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model), sizes or {})
+    head = ledger.head(model)
+    cut = head.cut if head is not None else ()
+    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model), sizes or {}, cut)
 
 
 def must_stay(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ MOST = 500
 class Holdings:
     """What is there. weights, states: names with weights, with training state. chain: from head to step 0.
 
-    sizes: bytes of each checkpoint's weights folder.
+    sizes: bytes of each checkpoint's weights folder. cut: where resets cut the history off.
     """
 
     links: Mapping[str, Link]
@@ -32,6 +32,7 @@ class Holdings:
     states: Collection[str]
     chain: Sequence[str]
     sizes: Mapping[str, int] = field(default_factory=dict)
+    cut: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +125,18 @@ def needed_by_training(there: Holdings) -> dict[str, str]:
     if not there.chain:
         return dict.fromkeys(there.links, "the history is unknown: there is no head")
     needed = {name: "it is the base" for name, link in there.links.items() if link.step == 0}
-    ahead = descendants(there.links, there.chain[0]) & set(there.states) & set(there.weights)
+    ahead = descendants(there.links, there.chain[0], there.cut) & set(there.states) & set(there.weights)
     for name in sorted(ahead, key=lambda name: there.links[name].step)[-1:]:
         needed[name] = "training goes on from it"
     needed[there.chain[0]] = "it is the head: training continues from it"
     return needed
 
 
-def descendants(links: Mapping[str, Link], head: str) -> set[str]:
-    """Give the checkpoints that continue head: of a run whose end train_next has not seen yet, or cut off by a reset."""
+def descendants(links: Mapping[str, Link], head: str, cut: Collection[str] = ()) -> set[str]:
+    """Give the checkpoints that continue head, of a run whose end train_next has not seen yet; not what a reset cut off."""
     found: set[str] = set()
     for name, link in sorted(links.items(), key=lambda item: item[1].step):
-        if link.parent == head or link.parent in found:
+        if name not in cut and (link.parent == head or link.parent in found):
             found.add(name)
     return found
 

@@ -708,3 +708,42 @@ def test_new_train_next_takes_over_the_running_trainer(stage: Stage) -> None:
     assert stage.tick().facts["running"] == A
     assert stage.request(A) == before
     assert len(stage.children) == 1
+
+
+# -- reset -----------------------------------------------------------------------------------------------------------
+
+
+def test_reset_waits_for_the_trainer_to_end_then_moves_head_and_training_goes_on_from_there(stage: Stage) -> None:
+    first = stage.checkpoint(1, stage.base)
+    second = stage.checkpoint(2, first)
+    stage.queue(A)
+    assert stage.tick().facts["running"] == A
+    order = place(
+        stage.paths, "train_next", "reset", {"checkpoint": f"tiny/{first}", "reason": "harmful"}, "me", stage.home.clock.now()
+    )
+    assert stage.tick().note.startswith("a reset waits")
+    assert (stage.head, answered(stage.paths, order.id)) == (second, None)
+    stage.children[-1].wait(20)  # it was asked to end by SIGTERM
+    stage.result(A, Outcome.STOPPED)
+    stage.tick()
+    answer = answered(stage.paths, order.id)
+    assert answer is not None and answer.ok, answer
+    assert stage.head == first
+    stage.tick(100)
+    request = stage.request(A)
+    assert request is not None
+    assert request.parent == first
+    assert stage.head == first, "the checkpoint that was taken back never becomes head again"
+
+
+def test_reset_that_is_refused_changes_nothing_and_says_why(stage: Stage) -> None:
+    first = stage.checkpoint(1, stage.base)
+    stage.tick()
+    order = place(
+        stage.paths, "train_next", "reset", {"checkpoint": "tiny/checkpoint-9-20261120-2130"}, "me", stage.home.clock.now()
+    )
+    stage.tick()
+    answer = answered(stage.paths, order.id)
+    assert answer is not None
+    assert (answer.ok, "checkpoint-9" in (answer.message or "")) == (False, True)
+    assert stage.head == first

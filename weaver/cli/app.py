@@ -40,7 +40,7 @@ VERBS = {
     "restart": Verb("mend", "start one program anew", "weaver.cli.factory:restart"),
     "queue": Verb("", "ls show add why wait promote retry rm pause resume stop skip", "weaver.cli.queue:app"),
     "data": Verb("", "check preview stats convert", "weaver.cli.data:app"),
-    "ckpt": Verb("", "ls show verify best pin unpin rm", "weaver.cli.checkpoints:app"),
+    "ckpt": Verb("", "ls show verify best pin unpin rm reset", "weaver.cli.checkpoints:app"),
     "deploy": Verb("", "now rollback history", "weaver.cli.deploy:app"),
     "config": Verb("", "show validate schema", "weaver.cli.config:app"),
     "suites": Verb("", "build", "weaver.cli.suites:app"),

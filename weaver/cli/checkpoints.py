@@ -22,11 +22,13 @@ from core.records import Record, to_builtins
 from weaver.best import BestOf, best_checkpoints
 from weaver.checkpoint_rows import CheckpointRow, Verdict, checkpoint_rows, verdict_of
 from weaver.cli.checkpoint_removal import rm
+from weaver.cli.checkpoint_reset import reset
 from weaver.cli.home import this_home
 from weaver.cli.output import bytes_text, plain, print_data, print_message, print_record
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints: list, show, verify, pin and remove them; which one is best.")
 app.command("rm")(rm)
+app.command("reset")(reset)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 One = Annotated[str, typer.Argument(help="<model>/<checkpoint>, <model>@<step>, or a unique name.")]
 
