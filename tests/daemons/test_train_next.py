@@ -26,7 +26,7 @@ from core.jobs.job import Job, JobTraining, LineCounts, Maker, Priority
 from core.jobs.pause import paused
 from core.jobs.spool import Spool
 from core.orders import answered, place
-from core.process import ProcessRef, spawn, start_ticks
+from core.process import ProcessRef, spawn, start_ticks, this_process
 from core.records import encode_pretty, read, read_if_there
 from core.runs.run import JobOrder, Outcome, Plan, Progress, RowSpan, RunRequest, RunResult
 from core.status import Heartbeat, State, write_heartbeat
@@ -723,8 +723,8 @@ def test_reset_waits_for_the_trainer_to_end_then_moves_head_and_training_goes_on
     )
     assert stage.tick().note.startswith("a reset waits")
     assert (stage.head, answered(stage.paths, order.id)) == (second, None)
+    stage.result(A, Outcome.STOPPED, by=this_process())
     stage.children[-1].wait(20)  # it was asked to end by SIGTERM
-    stage.result(A, Outcome.STOPPED)
     stage.tick()
     answer = answered(stage.paths, order.id)
     assert answer is not None and answer.ok, answer
