@@ -2,6 +2,7 @@
 
 `steady` beats until SIGTERM; `deaf` beats for ever and ignores SIGTERM; `frozen` beats once and never again, ignoring SIGTERM;
 `parent` is frozen with a child of its own in its session, whose pid is in <home>/child.pid; `mother` is the same but steady;
+`starter` starts, if there is none, the steady program "two" in a session of its own, as train_next starts the trainer;
 `silent` never beats; `crashes`, `misconfigured`, `spent` end at once with 1, 78, 75; `flood` is steady and prints 100,000 lines
 of 100 bytes a second. After one beat `spinning` is stuck in a loop, `sleeping` in time.sleep and `reading` in a read of a pipe,
 all deaf to SIGTERM but for their stacks; `stopped` stops itself (SIGSTOP) and obeys SIGTERM once it goes on.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from core.clock import boot_id
 from core.paths import Paths
-from core.process import STACKS_SIGNAL, this_process
+from core.process import STACKS_SIGNAL, spawn, spawned, this_process
 from core.status import Heartbeat, State, write_heartbeat
 
 PROMISE_S = 1.0
@@ -54,6 +55,12 @@ def read_here() -> None:
     os.read(os.pipe()[0], 1)
 
 
+def start_two(paths: Paths) -> None:
+    """Start another program, which is to outlive this one."""
+    if "two" not in [program for program, _ in spawned(paths.home_id)]:
+        spawn([sys.executable, __file__, "two", "steady"], "two", paths.home_id, paths.logs / "two.out", os.environ, paths.home)
+
+
 STUCK = {"spinning": spin_here, "sleeping": sleep_here, "reading": read_here}
 
 
@@ -72,17 +79,19 @@ def main(name: str, manner: str) -> int:
     if manner in ENDS:
         beat(paths, name, 1, ENDS[manner])
         return ENDS[manner]
-    obeys = manner in ("steady", "mother", "flood", "stopped")
+    obeys = manner in ("steady", "mother", "starter", "flood", "stopped")
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1) if obeys else None)
     if manner in ("parent", "mother"):
         have_child(paths)
+    if manner == "starter":
+        start_two(paths)
     if manner == "parent" or manner in STUCK:
         beat(paths, name, 1)
         STUCK.get(manner, sleep_here)()
     lines = b"x" * 99 + b"\n"
     while not asked:
         seq += 1
-        if manner in ("steady", "deaf", "mother", "flood") or (manner in ("frozen", "stopped") and seq == 1):
+        if manner in ("steady", "deaf", "mother", "starter", "flood") or (manner in ("frozen", "stopped") and seq == 1):
             beat(paths, name, seq)
         if manner == "flood":
             os.write(1, lines * 10_000)

@@ -12,19 +12,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.clock import boot_id
 from core.errors import LockHeld
-from core.files import read_records
+from core.files import read_records, replace_durable
 from core.orders import answered, place
 from core.paths import Paths
 from core.process import ProcessRef, is_alive, spawned, start_ticks
+from core.records import encode_pretty, read
 from core.status import Heartbeat, ProgramView, State, is_fresh, read_heartbeat, read_supervisor_view, write_heartbeat
 from tests.fakes import delete_status, home_environment, make_home, wait_for
 from weaver.adoption import living, lock_home, ref_of
 from weaver.backoff import CRASH_LOOP
-from weaver.memory import Memory
+from weaver.desired import DesiredRecord
+from weaver.memory import Memory, SupervisionRecord
 from weaver.observed import Track
 from weaver.processes import Processes
 from weaver.wishes import Wishes
@@ -275,6 +278,41 @@ def test_killed_weaver_forgets_nothing_that_was_given_up_even_without_status(sta
     assert weaver.wait(10.0) == 0
     stage.start("one:steady")
     assert stage.until("one", State.RUNNING).restarts == 0, "after an orderly stop everything begins anew"
+
+
+def test_after_a_reboot_what_was_switched_off_stays_off_and_nothing_old_is_taken_for_alive(stage: Stage) -> None:
+    """Another boot id in every file is what a reboot leaves; the pids now belong to others."""
+    replace_durable(stage.paths.desired, encode_pretty(DesiredRecord(off=("web",))))
+    with subprocess.Popen(["sleep", "100"]) as foreign:
+        ticks = start_ticks(foreign.pid) or 0
+        for name in ("web", "reclaim_stale", "trainer", "weaver"):
+            beat(stage.paths, name, pid=foreign.pid, ticks=ticks, boot="a former boot")
+        past = Track("reclaim_stale", State.BACKOFF, deaths=9, retry=time.monotonic() + 200.0, starts=9)
+        mark = Wishes(stage.paths, home_environment(stage.paths)).mark
+        Memory(stage.paths, logging.getLogger("test")).keep({"reclaim_stale": past}, mark, 0.0)
+        record = read(SupervisionRecord, stage.paths.supervision)
+        replace_durable(stage.paths.supervision, encode_pretty(msgspec.structs.replace(record, boot_id="a former boot")))
+        weaver = stage.start("web:steady", "reclaim_stale:steady")
+        assert stage.until("reclaim_stale", State.RUNNING).restarts == 9, "it waits for no time of a former boot"
+        assert stage.program("web") is None and set(living(stage.paths)) == {"reclaim_stale"}
+        weaver.send_signal(signal.SIGTERM)
+        assert weaver.wait(10.0) == 0
+        assert foreign.poll() is None and "adopted" not in stage.log()
+        foreign.kill()
+
+
+def test_what_outlives_the_program_that_started_it_is_left_alone_and_reaped_when_it_ends(stage: Stage) -> None:
+    """The trainer outlives train_next, which started it: then the Weaver is its parent, as it is of all orphans."""
+    stage.start("one:starter")
+    first = stage.until("one", State.RUNNING)
+    wait_for("the child of one", lambda: "two" in living(stage.paths))
+    os.kill(pid_of(first), signal.SIGKILL)
+    stage.until("one", State.RUNNING, restarts=1)
+    orphan = living(stage.paths)["two"]
+    parent = Path(f"/proc/{orphan.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    assert int(parent) == stage.weavers[-1].pid
+    os.kill(orphan.pid, signal.SIGTERM)
+    wait_for("the end of it in the table of processes", lambda: not Path(f"/proc/{orphan.pid}").exists())
 
 
 def test_back_off_goes_on_where_the_killed_weaver_was(stage: Stage) -> None:
