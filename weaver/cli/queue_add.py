@@ -22,7 +22,7 @@ from core.paths import Paths
 from core.records import Record
 from weaver.cli.output import plain, print_data, print_message, print_record
 from weaver.cli.queue_told import receipt_line
-from weaver.cli.queue_wait import await_verdict, is_stopped
+from weaver.cli.queue_wait import await_verdicts, is_stopped
 from weaver.cli.sidecar_options import Said, check_said, sidecar_of, whole_path
 
 INVALID = 6
@@ -62,7 +62,7 @@ def add_files(paths: Paths, files: Sequence[Path], said: Said, wait: bool, timeo
     if wait:
         if not is_running:
             raise NotRunning(home=paths.home)
-        receipts = [await_verdict(paths, file.name, earlier, timeout) for file in files]
+        receipts = await_verdicts(paths, [file.name for file in files], earlier, timeout)
     if as_json:
         print_record(Added(drops=receipts, is_running=is_running))
     elif wait:

@@ -7,7 +7,7 @@ Invariants: nobody waits for a factory that is stopped; a job that ended is neve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
 from core.clock import SystemClock
@@ -41,6 +41,12 @@ def await_verdict(paths: Paths, drop: str, earlier: Container[str], timeout: flo
     return _await(paths, f"the verdict on {drop!r}", look, timeout)
 
 
+def await_verdicts(paths: Paths, drops: Sequence[str], earlier: Container[str], timeout: float | None) -> list[Receipt]:
+    """Wait until all of several drops are jobs, `timeout` seconds together. Raises NotRunning, TimedOut."""
+    end = None if timeout is None else time.monotonic() + timeout
+    return [await_verdict(paths, drop, earlier, _left(end)) for drop in drops]
+
+
 def await_end(paths: Paths, text: str, timeout: float | None, as_json: bool) -> int:
     """Wait until what a person named ends, print its receipt and give the exit code. Raises NotFound, NotRunning, TimedOut."""
     spool, found = Spool(paths), job_or_drop(paths, text)
@@ -53,10 +59,14 @@ def await_end(paths: Paths, text: str, timeout: float | None, as_json: bool) -> 
         state, record = spool.read(job)
         return receipt_of(spool, job, record) if state in ENDED else None
 
-    left = None if end is None else max(0.0, end - time.monotonic())
-    ended = _await(paths, f"the end of job {job}", look, left)
+    ended = _await(paths, f"the end of job {job}", look, _left(end))
     print_record(ended) if as_json else print_data(receipt_line(ended))
     return 0 if ended.state == "completed" else 1
+
+
+def _left(end: float | None) -> float | None:
+    """Give the seconds until a monotonic time; None for none."""
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _await(paths: Paths, what: str, look: Callable[[], T | None], timeout: float | None) -> T:
