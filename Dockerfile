@@ -1,7 +1,7 @@
 # The factory in a container: `docker compose up -d --build`. Without a GPU: --build-arg TORCH_INDEX=<the CPU index of PyTorch>.
 FROM python:3.11-slim
 
-RUN useradd --create-home --uid 1000 weaver && install -d -o weaver -g weaver /app /home/weaver/factory
+RUN useradd --create-home --uid 1000 weaver && install -d -o weaver -g weaver /app /data
 WORKDIR /app
 USER weaver
 COPY --chown=weaver:weaver constraints.txt pyproject.toml README.md LICENSE ./
@@ -17,7 +17,7 @@ RUN python -m venv .venv \
     && if [ -n "$TORCH_INDEX" ]; then .venv/bin/pip install --no-cache-dir -c constraints.txt --index-url "$TORCH_INDEX" torch; fi \
     && PIP_NO_CACHE_DIR=1 ./scripts/install.sh
 
-ENV PATH=/app/.venv/bin:$PATH WEAVER_HOME=/home/weaver/factory
-VOLUME /home/weaver/factory
+ENV PATH=/app/.venv/bin:$PATH WEAVER_HOME=/data
+VOLUME /data
 HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["weaver", "status"]
 CMD ["sh", "-c", "[ -e \"$WEAVER_HOME/config\" ] || cp -r config \"$WEAVER_HOME/\"; exec weaver supervise"]
