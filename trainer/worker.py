@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ class Worker:
         self._report: LastReport | None = None
         self.engine = TrainerEngine(
             TrainingStatusWriter(None), beat=self.beat,
-            stop_wanted=lambda: Outcome.STOPPED if self.stopping else None, remark=self.log.info,
+            stop_wanted=lambda: Outcome.STOPPED if self.stopping or self._disk_is_low() else None, remark=self.log.info,
         )  # fmt: skip
 
     def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
@@ -203,6 +204,10 @@ class Worker:
             output=OutputConfig(every_s=config.weaver.checkpoints.every_s),
             environment=Environment(device="cpu", threads=int(os.environ.get("OMP_NUM_THREADS", "1"))),
         )  # fmt: skip
+
+    def _disk_is_low(self) -> bool:
+        """Say whether training must pause: the job goes back into the queue, whence nothing is claimed until there is room."""
+        return shutil.disk_usage(self.paths.models).free < self._config.weaver.disk.floor_bytes
 
     def _order(self, folder: Path) -> Outcome | None:
         try:

@@ -109,6 +109,22 @@ def test_order_beside_the_job_is_obeyed_after_one_step(home: WorkerHome, verb: A
     assert (result.outcome, result.rows_done, result.checkpoint) == (outcome, 4, home.last().name)
 
 
+def test_training_pauses_within_a_step_when_the_disk_is_low_and_goes_on_when_there_is_room(home: WorkerHome) -> None:
+    folder = home.claimed("job-1", sums(16))
+    home.configure("weaver", disk={"floor_gb": 10**9})
+    assert Worker(home.paths.home, "tiny").run() == 0
+    result = home.result("job-1")
+    assert result is not None
+    assert (result.outcome, result.rows_done, result.permanent) == (Outcome.STOPPED, 4, False)
+    assert result.checkpoint == home.last().name, "what was trained is saved while it still can be"
+    (folder / "result.json").rename(folder / "result-1.json")
+    home.configure("weaver", disk={"floor_gb": 0})
+    assert Worker(home.paths.home, "tiny").run() == 0
+    result = home.result("job-1")
+    assert result is not None
+    assert (result.outcome, result.rows_done) == (Outcome.COMPLETED, 16)
+
+
 def test_damaged_order_and_damaged_request_are_said_and_stop_nothing(home: WorkerHome) -> None:
     folder = home.claimed("job-1", sums(8))
     (folder / "order.json").write_text("{")
