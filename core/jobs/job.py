@@ -98,10 +98,13 @@ class Job(Record, frozen=True, tag="weaver.job/1"):
 
 
 class QuarantinedLine(Record, frozen=True, tag="weaver.quarantined-line/1"):
-    """One line of quarantine.jsonl: line counts from 1, offset in bytes from the start of the drop."""
+    """One line of quarantine.jsonl: line counts from 1, offset in bytes from the start of the drop, once unpacked.
+
+    Of a CSV, Parquet or JSON file, line is the record, row or element, and offset is null: raw_b64 is it as JSON, or its text.
+    """
 
     line: int
-    offset: int
+    offset: int | None
     code: str
     reason: str
     raw_b64: str
@@ -120,7 +123,10 @@ DEATH = "trainer died"
 
 
 class Attempt(Record, frozen=True, tag="weaver.attempt/1"):
-    """One line of attempts.jsonl (checksummed append): a claim or the end of one."""
+    """One line of attempts.jsonl (checksummed append): a claim or the end of one.
+
+    replayed: optimizer steps that died with the trainer before a checkpoint held them, and are trained again.
+    """
 
     at: str
     event: Literal["claimed", "adopted", "returned", "finished"]
@@ -128,6 +134,7 @@ class Attempt(Record, frozen=True, tag="weaver.attempt/1"):
     outcome: str | None = None
     detail: str | None = None
     step: int | None = None
+    replayed: int | None = None
 
 
 class Claim(Record, frozen=True, tag="weaver.claim/1"):

@@ -191,13 +191,17 @@ class Spool:
         return folder
 
     def adopt(
-        self, job: str, claim: Claim, detail: str | None = None, outcome: str | None = None, step: int | None = None
-    ) -> Path:
+        self, job: str, claim: Claim, detail: str | None = None, outcome: str | None = None, step: int | None = None,
+        replayed: int | None = None,
+    ) -> Path:  # fmt: skip
         """Renew the claim on a job in processing/, origin kept; outcome says what befell it. Raises NotFound, IllegalMove."""
         folder = self._claimed(job, "adopted")
         claim = msgspec.structs.replace(claim, origin=self._origin(folder))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
-        self._append(folder, Attempt(at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step))
+        end = Attempt(
+            at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step, replayed=replayed
+        )
+        self._append(folder, end)
         return folder
 
     def reopen(self, job: str) -> None:

@@ -57,8 +57,9 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     step = progress.step if progress else None
     is_probing = (ctx.paths.state("processing") / request.job / PROBE).exists()  # how it finds out which line it is
     outcome = PROBE_DEATH if is_probing else DEATH
-    spool.adopt(request.job, claim_of(ctx, request.job), detail=mark, outcome=outcome, step=step)
-    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid)
+    replayed = _replayed(ctx, request.model, step)
+    spool.adopt(request.job, claim_of(ctx, request.job), detail=mark, outcome=outcome, step=step, replayed=replayed)
+    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=replayed)
     if is_probing:
         return False
     deaths = sum(attempt.outcome == DEATH and attempt.step == step for attempt in attempts)
@@ -66,6 +67,15 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
         return False
     _fail(ctx, spool, request, f"the trainer died {deaths + 1} times at step {step} of this job, without progress", step)
     return True
+
+
+def _replayed(ctx: Context, model: str, step: int | None) -> int | None:
+    """Count the steps that no checkpoint holds; None when it is not known how far the trainer had come."""
+    ledger = Ledger(ctx.paths)
+    head = ledger.head(model)
+    if step is None or head is None:
+        return None
+    return max(0, step - ledger.get(model, head.checkpoint).step)
 
 
 def fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:

@@ -491,6 +491,15 @@ def test_trainer_that_dies_again_and_again_at_one_step_fails_the_job(stage: Stag
     assert len(stage.children) == 4
 
 
+def test_steps_that_died_with_the_trainer_are_counted_as_trained_again(stage: Stage) -> None:
+    stage.checkpoint(4, stage.base)
+    stage.queue(A)
+    stage.tick()
+    death(stage, A, "train", 7)
+    death(stage, A, "train", 4)
+    assert [attempt.replayed for attempt in stage.spool.read_attempts(A) if attempt.outcome == "trainer died"] == [3, 0]
+
+
 def test_deaths_of_a_trainer_that_tries_lines_alone_fail_nothing(stage: Stage) -> None:
     stage.queue(A)
     stage.tick()

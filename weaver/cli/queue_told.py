@@ -52,7 +52,8 @@ def view_lines(view: JobView) -> list[str]:
     shown = {key: _value(value) for key, value in facts.items() if key != "schema" and value is not None}
     rows = [f"{key:<15} {value}" for key, value in shown.items() if value != "-"]
     for attempt in view.attempts:
-        said = " ".join(part for part in (attempt.event, attempt.outcome, attempt.detail) if part)
+        again = f"{attempt.replayed} steps trained again" if attempt.replayed else None
+        said = " ".join(part for part in (attempt.event, attempt.outcome, attempt.detail, again) if part)
         rows.append(f"{'attempt':<15} {attempt.at} {plain(said)} (by {plain(attempt.by)})")
     if view.progress is not None:
         rows.append(f"{'progress':<15} step {view.progress.step} of {view.progress.total_steps}, loss {view.progress.loss}")
