@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from core.errors import AlreadyExists, InvalidData
+from core.errors import AlreadyExists, InvalidData, UsageError
 from core.files import OPS, move
 from core.jobs.check import Checked
 from core.jobs.job import Line
@@ -24,7 +24,7 @@ from core.records import Record, encode
 from weaver.cli.data_check import FileCheck, verdict_lines, verdict_on
 from weaver.cli.data_place import desk
 from weaver.cli.output import print_data, print_message, print_record
-from weaver.cli.sidecar_options import Said
+from weaver.cli.sidecar_options import Said, whole_path
 
 PREFIX = ".convert-"
 
@@ -39,7 +39,9 @@ class Converted(Record, frozen=True, tag="weaver.data-converted/1"):
 
 
 def convert_file(paths: Paths, file: Path, said: Said, out: Path, quarantine: Path | None, as_json: bool) -> int:
-    """Convert a file. Raises AlreadyExists, InvalidData when nothing of it can be converted."""
+    """Convert a file. Raises UsageError, AlreadyExists, InvalidData when nothing of it can be converted."""
+    if quarantine is not None and whole_path(quarantine) == whole_path(out):
+        raise UsageError(detail=f"-o and --quarantine both name {out}; give the refused lines a file of their own.")
     for target in (out, quarantine):
         if target is not None and os.path.lexists(target):
             raise AlreadyExists(path=str(target))

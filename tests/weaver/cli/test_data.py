@@ -321,6 +321,9 @@ def test_convert_overwrites_nothing(inbox: InboxHome, tmp_path: Path) -> None:
         done = weaver(inbox.paths.home, "data", "convert", str(file), *targets)
         assert (done.returncode, done.stdout) == (7, "")
     assert there.read_text() == "mine"
+    new = str(tmp_path / "new.jsonl")
+    assert weaver(inbox.paths.home, "data", "convert", str(file), "-o", new, "--quarantine", new).returncode == 2
+    assert weaver(inbox.paths.home, "data", "convert", str(file), "-o", str(tmp_path / "no" / "new.jsonl")).returncode == 6
     assert not (tmp_path / "new.jsonl").exists()
 
 
