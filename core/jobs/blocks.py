@@ -47,6 +47,15 @@ class Tables:
             self.is_settled[first : last + 1] = True
         if any(ord(char) < 1 << 16 and self.is_settled[ord(char)] for char in reserved):
             self.is_settled[:] = False
+        self._flags = np.empty(0, bool)
+
+    def flags(self, size: int) -> Any:
+        """Give room for a flag a byte; it is the same every time, as new memory costs more than what is done with it."""
+        import numpy as np
+
+        if len(self._flags) < size:
+            self._flags = np.empty(size, bool)
+        return self._flags[:size]
 
 
 class Lines:
@@ -58,15 +67,16 @@ class Lines:
         self.data, self.size, self.tables = data, size, tables
         self.text = np.frombuffer(data if len(data) - size >= SPARE else data[:size] + bytes(SPARE), np.uint8)
         text = self.text[:size]
-        special = (text.view(np.int8) < BLANK).nonzero()[0]  # control characters, and all that is not ASCII
+        flags = tables.flags(size)
+        special = np.less(text.view(np.int8), BLANK, out=flags).nonzero()[0]  # control characters, and all that is not ASCII
         found = text[special]
         self.ends, self.high = special[found == NEWLINE], special[found > 127]
         self.starts = np.concatenate(([0], self.ends[:-1] + 1))
         self.plain = np.ones(len(self.ends), bool)
         if len(special) > len(self.ends) + len(self.high):
             self.drop_at(special[(found < BLANK) & (found != NEWLINE)])
-        self.quotes = (text == QUOTE).nonzero()[0]
-        self.escaped = self._escaped((text == BACKSLASH).nonzero()[0])
+        self.quotes = np.equal(text, QUOTE, out=flags).nonzero()[0]
+        self.escaped = self._escaped(np.equal(text, BACKSLASH, out=flags).nonzero()[0])
         inner = self.escaped[self.text[self.escaped] == QUOTE]
         if len(inner):
             self.quotes = np.delete(self.quotes, np.searchsorted(self.quotes, inner))

@@ -49,6 +49,11 @@ def read_lines(file: BinaryIO, offset: int, number: int, longest: int, beat: Cal
         offset, number = offset + size, number + 1
 
 
+def cut_line(data: bytes, offset: int, number: int, longest: int) -> RawLine:
+    """Give the line that these bytes of the file are, its end included."""
+    return _line(data, offset, number, len(data), True, longest)
+
+
 def _line(data: bytes, offset: int, number: int, size: int, is_ended: bool, longest: int) -> RawLine:
     if len(data) == size:
         data = data.removesuffix(b"\n").removesuffix(b"\r")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -49,6 +50,7 @@ def assert_accepted_as_it_stands(line: bytes, setting: Setting) -> None:
     """Fail unless the exact checks accept the line with the canonical form that stage STANDARD will make of it."""
     verdict = check_line(line, setting)
     assert isinstance(verdict, Accepted), (line, verdict)
+    assert verdict == check_line(line, replace(setting, is_given=True, format="chat_sft_v1"))
     assert verdict.data == msgspec.json.encode(msgspec.json.decode(line, type=Line)), line
 
 
