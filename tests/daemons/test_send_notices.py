@@ -175,6 +175,8 @@ def test_disk_below_the_floor_is_told_once_per_crossing(home: Home) -> None:
         home.notify(url(receiver), floor_gb=1e9)
         home.tick()
     assert [body["kind"] for body in receiver.bodies] == ["disk_low", "disk_low"]
+    events = (home.paths.logs / "events" / "send_notices.jsonl").read_text().splitlines()
+    assert len(events) == 2, "one event per crossing, whatever is suppressed later"
 
 
 def test_apprise_delivers_what_is_no_plain_webhook(home: Home) -> None:
