@@ -1,8 +1,8 @@
 """One POST of JSON to a webhook, bounded in time whatever the receiver does.
 
-Place in the flow: daemons/send_notices sends with it. Reads and writes no file. Invariants: it takes about timeout_s at most, also
-with a receiver that never answers or answers a byte at a time; no redirect and no proxy is followed; what it says never holds
-the URL.
+Place in the flow: daemons/send_notices sends with it. Reads and writes no file. Invariants: it takes about timeout_s at most,
+also with a receiver that never answers or answers a byte at a time; no redirect and no proxy is followed; what it says never
+holds the URL.
 """
 
 from __future__ import annotations
