@@ -68,6 +68,18 @@ def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
         os.close(fd)
 
 
+def lock_holder(fd: int) -> int | None:
+    """Give the pid that holds the flock of an open file or folder, as the kernel lists it (/proc/locks); None: nobody is seen."""
+    stat = os.fstat(fd)
+    device, found = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}", dict[str, int]()
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(stat.st_ino):
+            found[fields[5].rpartition(":")[0]] = int(fields[4])
+    # Some file systems (btrfs, overlayfs) show another device there than stat() does.
+    return found.get(device, next(iter(found.values())) if len(found) == 1 else None)
+
+
 def catches(ref: ProcessRef, number: int) -> bool:
     """Say whether that very process has a handler for a signal (SigCgt in /proc/<pid>/status)."""
     try:

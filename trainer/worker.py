@@ -24,7 +24,7 @@ from core.in_force import Following
 from core.jobs.job import Sidecar
 from core.log import open_log, write_event
 from core.paths import Paths
-from core.process import this_process
+from core.process import lock_holder, this_process
 from core.records import encode_pretty, read_if_there
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from core.status import Heartbeat, LastReport, State, write_heartbeat
@@ -102,8 +102,11 @@ class Worker:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            pid = lock_holder(fd)
             os.close(fd)
-            raise LockHeld(what=f"the training of {self.paths.home}", holder="another trainer") from error
+            raise LockHeld(
+                what=f"the training of {self.paths.home}", holder=f"another trainer, pid {pid or 'unknown'}"
+            ) from error
         return fd
 
     def _loop(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import LockHeld
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, spawned, this_process
+from core.process import ProcessRef, is_alive, lock_holder, spawned, this_process
 from core.status import Heartbeat, read_heartbeat
 
 WEAVER = "weaver"
@@ -81,18 +81,7 @@ def lock_home(paths: Paths) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        pid = _holder(fd)
+        pid = lock_holder(fd)
         os.close(fd)
         raise LockHeld(what=f"the home {paths.home}", holder=f"a Weaver, pid {pid}" if pid else "unknown") from error
     return fd
-
-
-def _holder(fd: int) -> int | None:
-    """Give the pid that holds the lock of an open folder, as the kernel lists it (/proc/locks, proc(5))."""
-    stat = os.fstat(fd)
-    place = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
-    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-        fields = line.split()
-        if fields[1] == "FLOCK" and fields[5] == place:
-            return int(fields[4])
-    return None

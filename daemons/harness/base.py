@@ -19,8 +19,7 @@ from core.errors import LockHeld
 from core.in_force import Following
 from core.log import write_event
 from core.paths import Paths
-from core.process import spawn
-from core.status import read_heartbeat
+from core.process import lock_holder, spawn
 from daemons.harness.context import Context
 
 
@@ -32,10 +31,9 @@ def lock(paths: Paths, name: str) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        pid = lock_holder(fd)
         os.close(fd)
-        beat = read_heartbeat(paths, name)
-        holder = f"pid {beat.pid}" if beat else "a process without a heartbeat yet"
-        raise LockHeld(what=f"the daemon {name} of {paths.home}", holder=holder) from error
+        raise LockHeld(what=f"the daemon {name} of {paths.home}", holder=f"pid {pid or 'unknown'}") from error
     return fd
 
 

@@ -14,7 +14,18 @@ import msgspec
 import pytest
 
 from core.clock import boot_id
-from core.process import SPAWN_VARIABLE, ProcessRef, is_alive, send_signal, spawn, spawned, start_ticks, this_process
+from core.process import (
+    SPAWN_VARIABLE,
+    ProcessRef,
+    catches,
+    is_alive,
+    lock_holder,
+    send_signal,
+    spawn,
+    spawned,
+    start_ticks,
+    this_process,
+)
 from tests.fakes import wait_for
 
 OTHER_BOOT = "00000000-0000-0000-0000-000000000000"
@@ -221,3 +232,28 @@ def test_process_of_another_user_is_not_ours_whatever_its_mark_says(children: Ch
     environ = {**os.environ, SPAWN_VARIABLE: f"{children.home_id}:web"}
     ref = children.keep(subprocess.Popen(SLEEP, env=environ, user=65534, cwd="/"))
     assert is_alive(ref) and list(spawned(children.home_id)) == []
+
+
+def test_holder_of_a_lock_is_named_by_the_kernel_and_a_free_lock_by_nobody(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    assert lock_holder(fd) is None
+    program = "import fcntl, os, sys; fd = os.open(sys.argv[1], 0); fcntl.flock(fd, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        assert lock_holder(fd) == child.pid
+        child.communicate(b"\n")
+    assert lock_holder(fd) is None
+    os.close(fd)
+
+
+def test_signal_that_a_process_has_no_handler_for_is_known_before_it_is_sent() -> None:
+    program = "import signal; signal.signal(signal.SIGUSR2, print); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        ref = ProcessRef(pid=child.pid, start_ticks=start_ticks(child.pid) or 0, boot_id=boot_id())
+        assert catches(ref, signal.SIGUSR2) and not catches(ref, signal.SIGUSR1)
+        assert not catches(msgspec.structs.replace(ref, start_ticks=ref.start_ticks - 1), signal.SIGUSR2), "a reused pid"
+        child.communicate(b"\n")
+    assert not catches(ref, signal.SIGUSR2)

@@ -263,7 +263,7 @@ def test_job_survives_sigterm_and_kill_in_real_processes(processes: Processes) -
 
     first = processes.start("work", "--model", "tiny")
     wait_for("some steps", lambda: reached(folder, 3), 60)
-    with pytest.raises(LockHeld, match="another trainer"):
+    with pytest.raises(LockHeld, match=f"another trainer, pid {first.pid}"):
         Worker(home.paths.home, "tiny").run()
     first.send_signal(signal.SIGTERM)
     assert processes.ends(first) == 0
