@@ -1,10 +1,11 @@
-"""Every answer at once: processor time, the best of some runs; wall time on a loaded test machine would measure the load."""
+"""Every answer at once: processor time, not wall time, which on a loaded test machine would measure the load."""
 
 from __future__ import annotations
 
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,32 @@ from tests.weaver.cli.command import environment, weaver
 from tests.weaver.cli.tree import verbs
 
 GOAL_S = 0.2
+BARE_S = 0.018
+"""`python -c pass` on an idle core of the machine on which the goal was set."""
 HEAVY = ("rich", "pydantic", "numpy", "transformers", "tokenizers", "fastapi", "pyarrow", "requests", "torch")
 
 
-def least_cpu_s(home: Path, *arguments: str, codes: tuple[int, ...] = (0,), runs: int = 5) -> float:
-    """Give the least processor time that a command line took, trying again only while it is over the goal."""
-    least = float("inf")
-    for _ in range(runs):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert weaver(home, *arguments).returncode in codes
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        least = min(least, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        if least < GOAL_S:
-            break
-    return least
+def cpu_s(run: Callable[[], object]) -> float:
+    """Give the processor time of the processes that a call waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def is_quick(home: Path, *arguments: str, runs: int = 8) -> bool:
+    """Say whether a command line takes less than the goal, as often tried as needed.
+
+    On a core that is shared everything takes longer, the bare interpreter too: the goal is that many times its time then.
+    """
+
+    def bare() -> None:
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+    def ours() -> None:
+        assert weaver(home, *arguments).returncode == 0
+
+    return any(cpu_s(ours) < max(GOAL_S, GOAL_S * cpu_s(bare) / BARE_S) for _ in range(runs))
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +57,12 @@ def home_of_1000_jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "line", ["status", "status --json", "queue ls", "queue ls --limit 0 --json", "--help", "complete -- queue show 2"]
 )
 def test_answer_with_1000_jobs_takes_less_than_a_fifth_of_a_second(home_of_1000_jobs: Path, line: str) -> None:
-    assert least_cpu_s(home_of_1000_jobs, *line.split()) < GOAL_S
+    assert is_quick(home_of_1000_jobs, *line.split())
 
 
 @pytest.mark.parametrize("path", sorted(verbs()))
 def test_help_of_every_verb_takes_less_than_a_fifth_of_a_second(tmp_path: Path, path: str) -> None:
-    assert least_cpu_s(tmp_path / "x", *path.split(), "--help") < GOAL_S
+    assert is_quick(tmp_path / "x", *path.split(), "--help")
 
 
 def modules_after(program: str) -> set[str]:
