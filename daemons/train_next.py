@@ -18,7 +18,7 @@ from typing import Literal
 from core.checkpoints.history import advance_head
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.reset import reset_head
-from core.clock import iso
+from core.clock import boot_id, iso
 from core.errors import Conflict, IllegalMove, InvalidConfig, InvalidData, NotFound
 from core.files import replace_durable
 from core.jobs.job import Attempt, Job
@@ -26,7 +26,7 @@ from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.retrying import failures
 from core.jobs.spool import Spool
 from core.orders import RESET, Order, answer, pending
-from core.process import ProcessRef, send_signal
+from core.process import ProcessRef, send_signal, start_ticks
 from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
@@ -64,7 +64,7 @@ class TrainNext:
         spool = Spool(ctx.paths)
         ledger = self._ledger = self._ledger or Ledger(ctx.paths)
         self._reap(ctx)
-        trainer = living_trainer(ctx.paths)
+        trainer = living_trainer(ctx.paths) or self._started()
         for model in ledger.models():
             advance_head(ledger, model, iso(ctx.clock.now()))
         orders = pending(ctx.paths, self.name)
@@ -91,6 +91,13 @@ class TrainNext:
             did=did, note=_note(ctx, running), facts={"running": running.job if running else None},
             next_s=BUSY_S if running is not None or spool.list("processing") else self._retry_s,
         )  # fmt: skip
+
+    def _started(self) -> ProcessRef | None:
+        """Give the child of ours that lives but cannot be found yet: it has not beaten, nor got its environment from exec."""
+        if self._child is None or self._child.poll() is not None:
+            return None
+        ticks = start_ticks(self._child.pid)
+        return ProcessRef(pid=self._child.pid, start_ticks=ticks, boot_id=boot_id()) if ticks is not None else None
 
     def _reset(self, ctx: Context, ledger: Ledger, orders: Sequence[Order], trainer: ProcessRef | None) -> Report:
         """Obey resets once the trainer has saved and ended: it holds in memory what is to be taken back."""
