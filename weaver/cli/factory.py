@@ -149,15 +149,22 @@ def open_page() -> None:
     print_message(f"Good once, for {code.expires_s:.0f} s.")
 
 
-def audit(json: Json = False) -> None:
-    """Account for every dropped line and verify every checkpoint; exit 1 when anything is wrong.
+def audit(
+    json: Json = False,
+    repair: Annotated[bool, typer.Option("--repair", help="First rebuild views and copies from the truth.")] = False,
+) -> None:
+    """Account for every dropped line, verify every checkpoint, hold every invariant; exit 1 when anything is wrong.
 
     Examples:
       weaver audit
-      weaver audit --json
+      weaver audit --repair --json
     """
     from core.accounting.audit import audit as account
+    from core.accounting.repair import repair as rebuild
 
+    if repair:
+        for text in rebuild(this_home()):
+            print_message(plain(text))
     found = account(this_home())
     if json:
         print_record(found)
