@@ -28,15 +28,15 @@ def claim_order(folder: Path) -> list[str]:
 
 def next_in(folder: Path, but: Collection[str] = ()) -> str | None:
     """Give the first job of a priority in that order that is not in `but`."""
-    names = set(_names(folder))
+    names = _names(folder)
     since = _skipped(names)
     late = min(((at, job) for job, at in since.items() if job in names and job not in but), default=None)
-    left = names.difference(but, since)
+    left: Collection[str] = set(names).difference(but, since) if since or but else names
     while left:
-        name = min(left)  # of hundreds of thousands in C; what is no job has a name like few others
+        name = min(left)  # in C, of a hundred thousand; few are no jobs
         if is_identifier(name):
             return late[1] if late is not None and late < (name, name) else name
-        left.remove(name)
+        left = set(left) - {name}
     return late[1] if late is not None else None
 
 
@@ -62,7 +62,7 @@ def forget_skip(folder: Path, job: str) -> None:
 
 def _skipped(names: Collection[str]) -> dict[str, str]:
     """Give since when skipped jobs wait, as the names of jobs begin."""
-    marks = sorted(name for name in names if name[0] == ".")
+    marks = sorted([name for name in names if name[0] == "."])
     return {marked: name[1:].split("~", 1)[0] for name in marks if (marked := _marked(name)) is not None}
 
 
