@@ -69,7 +69,7 @@ def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
 
 
 def lock_holder(fd: int) -> int | None:
-    """Give the pid that holds the flock of an open file or folder, as the kernel lists it (/proc/locks); None: nobody is seen."""
+    """Give the pid that holds the flock of an open file or folder, as the kernel lists it (/proc/locks); None: not seen."""
     stat = os.fstat(fd)
     device, found = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}", dict[str, int]()
     for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
