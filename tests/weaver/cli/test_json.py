@@ -55,7 +55,8 @@ ACTING = {
     "queue stop": [],
     "suites build": [],
     **dict.fromkeys((
-        "chat", "ckpt pin", "ckpt reset", "ckpt unpin", "completion", "deploy now", "deploy rollback", "down", "open", "restart", "up",
+        "chat", "ckpt pin", "ckpt reset", "ckpt unpin", "completion", "deploy now", "deploy rollback", "down", "open",
+        "restart", "up",
     )),
 }  # fmt: skip
 """Verbs that do something, each with a command line where it has --json: in a home in which nothing runs."""
