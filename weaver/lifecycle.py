@@ -49,7 +49,7 @@ def _until(is_so: Callable[[], bool], seconds: float) -> bool:
 
 
 def up(home: Path, wait_s: float = 120.0) -> None:
-    """Start the Weaver and wait until every wanted program runs; when it runs already, say so.
+    """Start the Weaver and wait until every wanted program runs; when it runs already, say so; a frozen one is replaced.
 
     Raises InvalidConfig, InvalidData, StartFailed, Degraded (a program was given up), TimedOut.
     """
@@ -63,13 +63,29 @@ def up(home: Path, wait_s: float = 120.0) -> None:
     if running and view and view.stopping and view.pid == running.pid:
         _say(f"The Weaver of {paths.home} (pid {running.pid}) is stopping; a new one is started when it has ended.")
         _await_end(paths, running)
-    elif running:
+    elif running and _answers(paths, running):
         _say(f"Weaver already runs in {paths.home} (pid {running.pid}).")
         return
+    elif running:
+        _say(
+            f"The Weaver of {paths.home} (pid {running.pid}) does not answer: it is killed, a new one takes over what it left."
+        )
+        send_signal(running, signal.SIGKILL)
+        _until(lambda: not is_alive(running), DEAF_S)
     environ = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {"WEAVER_HOME": str(paths.home)}
     out = paths.logs / "weaver.out"
     child = spawn([sys.executable, "-m", "weaver", "supervise"], WEAVER, paths.home_id, out, environ, paths.home)
     await_health(paths, wait_s, child)
+
+
+def _answers(paths: Paths, weaver: ProcessRef) -> bool:
+    """Say whether a Weaver keeps its promise, or does so within DEAF_S: it may have started just now."""
+
+    def is_fresh_beat() -> bool:
+        beat = read_heartbeat(paths, WEAVER)
+        return beat is not None and ref_of(beat) == weaver and is_fresh(beat, time.monotonic())
+
+    return _until(is_fresh_beat, DEAF_S)
 
 
 def await_health(paths: Paths, wait_s: float, child: subprocess.Popen[bytes] | None = None) -> None:

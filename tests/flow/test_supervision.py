@@ -111,6 +111,18 @@ def test_killed_weaver_leaves_the_daemons_running_and_the_next_adopts_them(facto
     assert living(factory) == before
 
 
+def test_up_replaces_a_frozen_weaver_and_the_new_one_adopts(factory: Paths) -> None:
+    """About 11 s: a Weaver is given 6 s of promise and 5 s of silence."""
+    before, frozen = living(factory), weaver_of(factory)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    beat = read_heartbeat(factory, "weaver")
+    assert beat is not None
+    wait_for("the end of its promise", lambda: time.monotonic() > beat.next_due_mono)
+    up(factory.home, wait_s=60.0)
+    assert not is_alive(frozen) and weaver_of(factory) != frozen
+    assert living(factory) == before
+
+
 def test_down_stops_everything_and_a_second_down_is_fine(factory: Paths) -> None:
     refs = [weaver_of(factory), *living(factory).values()]
     assert down(factory.home) == 0
