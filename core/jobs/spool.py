@@ -183,25 +183,20 @@ class Spool:
         self._check("claim", job, origin, "processing")
         self._put_aside(self._paths.state(origin) / job, _OF_ONE_ATTEMPT)
         folder = self._move("claim", job, origin, "processing")
-        forget_skip(self._paths.state(origin), job)
+        if origin == "low":  # where skipped jobs wait
+            forget_skip(self._paths.state(origin), job)
         claim = msgspec.structs.replace(claim, origin=cast(Priority, origin))
         # Not flushed: after a power cut its owner is of another boot, and whoever takes the job over writes a new one.
         replace_quick(folder / "claim.json", encode_pretty(claim), self._ops)
         self._append(folder, Attempt(at=claim.at, event="claimed", by=claim.owner, detail=f"from {origin}"))
         return folder
 
-    def adopt(
-        self, job: str, claim: Claim, detail: str | None = None, outcome: str | None = None, step: int | None = None,
-        replayed: int | None = None,
-    ) -> Path:  # fmt: skip
-        """Renew the claim on a job in processing/, origin kept; outcome says what befell it. Raises NotFound, IllegalMove."""
+    def adopt(self, job: str, claim: Claim, befell: Attempt) -> Path:
+        """Renew the claim on a job in processing/, origin kept, and note what befell it. Raises NotFound, IllegalMove."""
         folder = self._claimed(job, "adopted")
         claim = msgspec.structs.replace(claim, origin=self._origin(folder))
         replace_durable(folder / "claim.json", encode_pretty(claim), self._ops)
-        end = Attempt(
-            at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step, replayed=replayed
-        )
-        self._append(folder, end)
+        self._append(folder, befell)
         return folder
 
     def reopen(self, job: str) -> None:

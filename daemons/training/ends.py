@@ -58,7 +58,9 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     is_probing = (ctx.paths.state("processing") / request.job / PROBE).exists()  # how it finds out which line it is
     outcome = PROBE_DEATH if is_probing else DEATH
     replayed = _replayed(ctx, request.model, step)
-    spool.adopt(request.job, claim_of(ctx, request.job), detail=mark, outcome=outcome, step=step, replayed=replayed)
+    claim = claim_of(ctx, request.job)
+    facts = Attempt(at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=mark, step=step, replayed=replayed)
+    spool.adopt(request.job, claim, facts)
     ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=replayed)
     if is_probing:
         return False

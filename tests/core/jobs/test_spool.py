@@ -233,7 +233,7 @@ def test_adoption_keeps_the_origin(paths: Paths) -> None:
     spool = Spool(paths)
     put(paths, "high")
     spool.claim(JOB, claim())
-    spool.adopt(JOB, claim(), "its owner died")
+    spool.adopt(JOB, claim(), Attempt(at=AT, event="adopted", by="train_next", detail="its owner died"))
     found = spool.claim_of(JOB)
     assert found is not None and found.origin == "high"
     assert spool.return_to_queue(JOB, end("stopped")).parent.name == "high"
