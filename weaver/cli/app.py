@@ -8,21 +8,8 @@ exit codes of them; nothing here imports Typer before a verb is run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-
-class Verb(NamedTuple):
-    """A verb: its heading in the overview, what it does, where it is written; of a group no heading, and its verbs' names."""
-
-    heading: str
-    summary: str
-    where: str
-
-    @property
-    def verbs(self) -> list[str]:
-        """Give the verbs of a group; a verb has none."""
-        return self.summary.split() if self.where.endswith(":app") else []
-
+from weaver.cli.verb import Verb
 
 VERBS = {
     "up": Verb("start here", "start the factory and wait until it runs", "weaver.cli.factory:up"),

@@ -22,12 +22,11 @@ from typer.main import get_command, get_group
 
 from core.errors import WeaverError
 from weaver.cli.output import plain, print_data, print_message
+from weaver.cli.verb import Verb
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context, Parameter
     from typer._click.formatting import HelpFormatter
-
-    from weaver.cli.app import Verb
 
 PROGRAM = "weaver"
 _GUESSES = {
