@@ -80,7 +80,7 @@ def _await(paths: Paths, what: str, look: Callable[[], T | None], timeout: float
         if stopped:
             raise NotRunning(home=paths.home)
         if end is not None and time.monotonic() >= end:
-            raise TimedOut(what=what, seconds=timeout)
+            raise TimedOut(what=what, seconds=f"{timeout:.1f}")
         time.sleep(POLL_S)
 
 
