@@ -79,16 +79,17 @@ class PruneCheckpoints:
             did=len(removed), note="; ".join(notes), facts={"removed": removed}, again=len(removed) >= REMOVALS_PER_TICK
         )
 
-    def _sizes_of(self, paths: Paths, ledger: Ledger, model: str) -> dict[str, int]:
-        folders = {name: paths.model(model).checkpoint(name) for name in ledger.names(model)}
-        self._sizes = {folder: self._sizes.get(folder) or bytes_in([folder]) for folder in folders.values()}
-        return {name: self._sizes[folder] for name, folder in folders.items()}
+    def _size_of(self, folder: Path) -> int:
+        if folder not in self._sizes:
+            self._sizes[folder] = bytes_in([folder])
+        return self._sizes[folder]
 
     def _prune(self, ctx: Context, ledger: Ledger, model: str, room: int) -> Iterator[str]:
         """Remove states and weights of one model. Raises InvalidData when its history or deployments cannot be read."""
         candidates = _candidates(ctx.paths, model)
         kept = [*must_stay(ctx.paths, ledger, model), *(candidates or ())]
-        there = holdings(ctx.paths, ledger, model, self._sizes_of(ctx.paths, ledger, model))
+        there = holdings(ctx.paths, ledger, model, self._size_of)
+        self._sizes = {folder: size for folder, size in self._sizes.items() if folder.exists()}
         removal = removable(there, _keeping(ctx), kept)
         is_unranked = candidates is None and model == ctx.config.weaver.model
         things = [("state", name) for name in removal.states]

@@ -17,7 +17,7 @@ import msgspec
 
 from core.checkpoints.checkpoint import Checkpoint, Head
 from core.errors import InvalidData, ManifestMismatch, NotFound
-from core.files import replace_durable, sha256_of
+from core.files import OPS, Ops, replace_durable, sha256_of
 from core.names import checkpoint_order, is_checkpoint, is_identifier
 from core.paths import Paths
 from core.records import encode_pretty, read_if_there
@@ -36,11 +36,11 @@ class Link(msgspec.Struct, frozen=True):
     created_at: str
 
 
-def write_manifest(folder: Path) -> str:
+def write_manifest(folder: Path, ops: Ops = OPS) -> str:
     """Hash every file under a staged folder into its MANIFEST.sha256 and give the weights_id. Raises InvalidData."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in sorted(_files(folder))]
     data = "".join(lines).encode()
-    replace_durable(folder / MANIFEST, data)
+    replace_durable(folder / MANIFEST, data, ops)
     return hashlib.sha256(data).hexdigest()[:16]
 
 
@@ -157,10 +157,10 @@ class Ledger:
         """Read which checkpoint the next step continues from; None before training began. Raises CorruptRecord."""
         return read_if_there(Head, self._paths.model(model).head)
 
-    def write_head(self, model: str, head: Head) -> None:
+    def write_head(self, model: str, head: Head, ops: Ops = OPS) -> None:
         """Move the head. Only train_next may call this. Raises NotFound when the checkpoint has no record."""
         self.get(model, head.checkpoint)
-        replace_durable(self._paths.model(model).head, encode_pretty(head))
+        replace_durable(self._paths.model(model).head, encode_pretty(head), ops)
 
     def chain(self, model: str) -> list[str]:
         """Give the surviving history: names from head to step 0, empty without a head. Raises InvalidData when it is broken."""

@@ -8,7 +8,7 @@ removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from core.checkpoints.ledger import Ledger
@@ -24,12 +24,16 @@ from core.status import read_heartbeat
 LEFT_OVER_S = 600.0
 
 
-def holdings(paths: Paths, ledger: Ledger, model: str, sizes: Mapping[str, int] | None = None) -> Holdings:
-    """Read what is there of a model; sizes: bytes of each checkpoint. Raises InvalidData when its history is broken."""
+def holdings(paths: Paths, ledger: Ledger, model: str, size_of: Callable[[Path], int] = lambda folder: 0) -> Holdings:
+    """Read what is there of a model; size_of(folder) in bytes. Raises InvalidData when its history is broken."""
     states = _names(paths.model(model).root / "state")
     head = ledger.head(model)
     cut = head.cut if head is not None else ()
-    return Holdings(ledger.links(model), ledger.names(model), states, ledger.chain(model), sizes or {}, cut)
+    names, mine = ledger.names(model), paths.model(model)
+    return Holdings(
+        ledger.links(model), names, states, ledger.chain(model), {name: size_of(mine.checkpoint(name)) for name in names},
+        {name: size_of(mine.training_state(name)) for name in states}, cut,
+    )  # fmt: skip
 
 
 def must_stay(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:

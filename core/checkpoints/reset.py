@@ -10,6 +10,7 @@ from __future__ import annotations
 from core.checkpoints.checkpoint import Head
 from core.checkpoints.ledger import Ledger
 from core.errors import Conflict
+from core.files import OPS, Ops
 
 
 def refuse_reset(ledger: Ledger, model: str, target: str) -> None:
@@ -28,7 +29,7 @@ def _can_continue(ledger: Ledger, model: str, name: str) -> bool:
     return ledger.is_complete(model, name) and (ledger.get(model, name).step == 0 or ledger.has_state(model, name))
 
 
-def reset_head(ledger: Ledger, model: str, target: str, reason: str, at: str) -> list[str]:
+def reset_head(ledger: Ledger, model: str, target: str, reason: str, at: str, ops: Ops = OPS) -> list[str]:
     """Move head back to an ancestor; give the checkpoints that are off the surviving history from now on. Raises Conflict.
 
     Only train_next may call this, and only while no trainer lives: a warm one would go on from where it is.
@@ -37,5 +38,5 @@ def reset_head(ledger: Ledger, model: str, target: str, reason: str, at: str) ->
     chain, head = ledger.chain(model), ledger.head(model)
     gone = chain[: chain.index(target)]
     cut = [*(head.cut if head is not None else ()), *gone[-1:]]
-    ledger.write_head(model, Head(checkpoint=target, reason=reason, at=at, cut=cut))
+    ledger.write_head(model, Head(checkpoint=target, reason=reason, at=at, cut=cut), ops)
     return gone

@@ -24,7 +24,8 @@ MOST = 500
 class Holdings:
     """What is there. weights, states: names with weights, with training state. chain: from head to step 0.
 
-    sizes: bytes of each checkpoint's weights folder. cut: where resets cut the history off.
+    sizes, state_sizes: bytes of each checkpoint's folder of weights, of its training state. cut: where resets cut the history
+    off.
     """
 
     links: Mapping[str, Link]
@@ -32,6 +33,7 @@ class Holdings:
     states: Collection[str]
     chain: Sequence[str]
     sizes: Mapping[str, int] = field(default_factory=dict)
+    state_sizes: Mapping[str, int] = field(default_factory=dict)
     cut: Collection[str] = ()
 
 
@@ -59,9 +61,9 @@ class Removal:
 def removable(there: Holdings, keeping: Keeping, kept: Iterable[str | None]) -> Removal:
     """Name what may be removed: training states, then weights that are too old, then the oldest of what is too much.
 
-    kept: what must stay for another reason (served, previous, pinned, candidates); None is passed over. The last checkpoint
-    of a day outlives its age, and goes only when there is too much. Nothing is removable while the history is unknown (an
-    empty chain).
+    kept: what must stay for another reason (served, previous, pinned, candidates); None is passed over. The states of these and
+    of the newest stay as long as there is room: training can be taken back to them. The last checkpoint of a day outlives its
+    age, and goes only when there is too much. Nothing is removable while the history is unknown (an empty chain).
     """
     if not there.chain:
         return Removal([], [])
@@ -70,34 +72,44 @@ def removable(there: Holdings, keeping: Keeping, kept: Iterable[str | None]) -> 
     surviving = [name for name in there.chain if name in there.weights]
     protected = set(needed) | _newest(made, there.weights, NEWEST) | set(surviving[:NEWEST])
     protected |= {name for name in kept if name is not None}
-    states = {name for name in needed if there.links[name].step or name == there.chain[0]}
-    states |= _newest(made, there.states, KEEP_STATES)
+    firm = {name for name in needed if there.links[name].step or name == there.chain[0]}
+    firm |= _newest(made, there.states, KEEP_STATES)
+    states = [name for name in made if name in there.states and name not in firm]
     with_weights = [name for name in made if name in there.weights]
-    return Removal(
-        states=[name for name in made if name in there.states and name not in states],
-        weights=_too_old_or_too_much(there, keeping, with_weights, protected),
-    )
+    marks, ages = daily_marks(there.links, with_weights), ages_s(there.links, with_weights, keeping.keep_s / 3)
+    old = [name for name in with_weights if name not in protected and ages[name] > keeping.keep_s and name not in marks]
+    room = _Room.of(there, keeping, [name for name in states if name not in protected], old)
+    gone_states = [name for name in states if name not in protected or room.takes(there.state_sizes.get(name, 0))]
+    room.many = len(with_weights) - len(old) - keeping.most
+    left = [name for name in with_weights if name not in protected and name not in old]
+    for name in sorted(left, key=lambda name: (name in marks, with_weights.index(name))):
+        if room.takes(there.sizes.get(name, 0)):
+            old.append(name)
+    return Removal(states=gone_states, weights=old)
 
 
-def _too_old_or_too_much(there: Holdings, keeping: Keeping, made: Sequence[str], protected: Collection[str]) -> list[str]:
-    """Name weights, oldest first: those too old, then until the rest fits, marks of days last."""
-    marks = daily_marks(there.links, made)
-    ages = ages_s(there.links, made, keeping.keep_s / 3)
-    free = [name for name in made if name not in protected]
-    gone = [name for name in free if ages[name] > keeping.keep_s and name not in marks]
-    left = [name for name in made if name not in gone]
-    over = max(
-        sum(there.sizes.get(name, 0) for name in left) - keeping.keep_bytes,
-        keeping.wanted_bytes - sum(there.sizes.get(name, 0) for name in gone),
-    )
-    many = len(left) - keeping.most
-    for name in sorted((name for name in left if name not in protected), key=lambda name: (name in marks, made.index(name))):
-        if over <= 0 and many <= 0:
-            break
-        gone.append(name)
-        over -= there.sizes.get(name, 0)
-        many -= 1
-    return gone
+@dataclass(slots=True)
+class _Room:
+    """How much must still go, in bytes and, of weights, in number."""
+
+    bytes: int
+    many: int = 0
+
+    @staticmethod
+    def of(there: Holdings, keeping: Keeping, states: Sequence[str], weights: Sequence[str]) -> _Room:
+        """Give what must go beyond these, so that the rest fits and what is wanted becomes free."""
+        total = sum(there.sizes.get(name, 0) for name in there.weights)
+        total += sum(there.state_sizes.get(name, 0) for name in there.states)
+        freed = sum(there.sizes.get(name, 0) for name in weights) + sum(there.state_sizes.get(name, 0) for name in states)
+        return _Room(max(total - freed - keeping.keep_bytes, keeping.wanted_bytes - freed))
+
+    def takes(self, size: int) -> bool:
+        """Say whether one more thing of this size must go, and count it."""
+        if self.bytes <= 0 and self.many <= 0:
+            return False
+        self.bytes -= size
+        self.many -= 1
+        return True
 
 
 def daily_marks(links: Mapping[str, Link], made: Sequence[str]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.checkpoints.deployment import Deployment
 from core.errors import InvalidData
-from core.files import append_record, read_records, replace_quick
+from core.files import OPS, Ops, append_record, read_records, replace_quick
 from core.paths import ModelPaths, Paths
 from core.process import ProcessRef
 from core.records import Record, decode, encode, encode_pretty, read_if_there
@@ -55,9 +55,9 @@ def write_serving(paths: Paths, view: Serving) -> None:
     replace_quick(serving_path(paths), encode_pretty(view))
 
 
-def append_deployment(model: ModelPaths, deployment: Deployment) -> None:
+def append_deployment(model: ModelPaths, deployment: Deployment, ops: Ops = OPS) -> None:
     """Append a decision durably. Only deploy_best may call this."""
-    append_record(model.deployments, encode(deployment))
+    append_record(model.deployments, encode(deployment), ops)
 
 
 def read_deployments(model: ModelPaths) -> list[Deployment]:

@@ -51,7 +51,12 @@ def test_old_checkpoints_go_and_the_newest_the_head_and_the_base_stay() -> None:
     there = holdings(line([0, *range(10, 300, 10)]), 290)
     removal = removable(there, ALL_OLD, [named(50), None])
     assert removal.weights == [named(step) for step in range(10, 200, 10) if step != 50]
-    assert removal.states == [named(step) for step in range(0, 280, 10)]
+    assert removal.states == removal.weights, "training can be taken back to what stays"
+    tight = dataclasses.replace(there, state_sizes=dict.fromkeys(there.states, 3))
+    removal = removable(tight, ALL_OLD, [named(50), None])
+    assert sorted(removal.states) == sorted(named(step) for step in range(0, 280, 10)), "but not where there is no room"
+    roomy = dataclasses.replace(ALL_OLD, keep_bytes=12 * 3)
+    assert len(removable(tight, roomy, [named(50), None]).states) == len(there.states) - 12
 
 
 def test_nothing_is_removable_while_there_is_no_head() -> None:
