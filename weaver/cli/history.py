@@ -16,7 +16,7 @@ from core.clock import SystemClock
 from core.log import Event, read_events
 from core.records import Record
 from weaver.cli.home import this_home
-from weaver.cli.output import fit, plain, print_data, print_record
+from weaver.cli.output import fit, plain, print_data, print_message, print_record
 from weaver.explained import Explanation, explain
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,6 +45,8 @@ def events(
     if json:
         print_record(EventList(events=found))
         return
+    if not found:
+        print_message("No event yet." if about is None else f"No event names {plain(about)}.")
     for event in found:
         facts = " ".join(f"{key}={_text(value)}" for key, value in event.facts.items())
         print_data(plain(f"{event.at} {event.program:<18} {event.event:<12} {facts}"))
