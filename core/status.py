@@ -9,7 +9,7 @@ import msgspec
 
 from core.clock import boot_id
 from core.errors import InvalidData
-from core.files import replace_quick
+from core.files import OPS, Ops, replace_quick
 from core.names import recordable
 from core.paths import Paths
 from core.records import Part, Record, encode, read
@@ -62,11 +62,11 @@ class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
     home_id: str | None = None
 
 
-def write_heartbeat(paths: Paths, beat: Heartbeat) -> None:
+def write_heartbeat(paths: Paths, beat: Heartbeat, ops: Ops = OPS) -> None:
     """Publish a heartbeat (quick replace), also when its note or error quotes a file name that is not UTF-8."""
     error = None if beat.last_error is None else recordable(beat.last_error)
     beat = msgspec.structs.replace(beat, note=recordable(beat.note), last_error=error, home_id=paths.home_id)
-    replace_quick(paths.heartbeat(beat.name), encode(beat))
+    replace_quick(paths.heartbeat(beat.name), encode(beat), ops)
 
 
 def read_heartbeat(paths: Paths, program: str) -> Heartbeat | None:
