@@ -46,12 +46,12 @@ class RefusedOrder(Record, frozen=True, tag="weaver.refused-order/1"):
     message: str
 
 
-def place(paths: Paths, owner: str, verb: str, args: dict[str, Any], by: str, now: datetime) -> Order:
+def place(paths: Paths, owner: str, verb: str, args: dict[str, Any], by: str, now: datetime, ops: Ops = OPS) -> Order:
     """Write an order for its owner, durably, and give it back."""
     order = Order(id=f"{compact(now)}-{os.urandom(4).hex()}", verb=verb, args=args, by=by, at=iso(now))
     folder = paths.orders / owner
     folder.mkdir(parents=True, exist_ok=True)
-    replace_durable(folder / f"{order.id}.json", encode_pretty(order))
+    replace_durable(folder / f"{order.id}.json", encode_pretty(order), ops)
     return order
 
 

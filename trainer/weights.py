@@ -22,7 +22,7 @@ from core.checkpoints.ledger import Ledger, write_manifest
 from core.clock import iso
 from core.config import TrainingConfig
 from core.errors import DiskLow
-from core.files import move, remove_tree, replace_durable, seal
+from core.files import OPS, Ops, move, remove_tree, replace_durable, seal
 from core.names import checkpoint_name
 from core.paths import ModelPaths, Paths
 from core.records import encode_pretty
@@ -66,7 +66,7 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime, mono: float) -> str:
+def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime, mono: float, ops: Ops = OPS) -> str:
     """Publish the stream as a checkpoint with its state and ledger copy; give its name.
 
     Raises DiskLow before anything is written when the room is not there, OSError: the stream goes on unharmed after either;
@@ -78,17 +78,17 @@ def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime,
     name = checkpoint_name(stream.step, now, _taken(model))
     keep = rng.capture()
     try:
-        stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now))
+        stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now), ops)
     finally:
         rng.restore(keep)
     state = _private(model, f"{name}.state")
     write_state(state, stream, name)
-    write_manifest(state)
-    seal(state)
+    write_manifest(state, ops)
+    seal(state, ops)
     target = model.training_state(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    move(state, target)
-    publish(model, name)
+    move(state, target, ops)
+    publish(model, name, ops)
     stream.mark_saved(name, mono)
     return name
 
@@ -128,20 +128,20 @@ def _private(model: ModelPaths, name: str) -> Path:
     return folder
 
 
-def stage(model: ModelPaths, name: str, write: Callable[[Path], None]) -> None:
+def stage(model: ModelPaths, name: str, write: Callable[[Path], None], ops: Ops = OPS) -> None:
     """Write a checkpoint folder in private, hash it and flush it; nobody sees it yet."""
     folder = _private(model, name)
     write(folder)
-    write_manifest(folder)
-    seal(folder)
+    write_manifest(folder, ops)
+    seal(folder, ops)
 
 
-def publish(model: ModelPaths, name: str) -> None:
+def publish(model: ModelPaths, name: str, ops: Ops = OPS) -> None:
     """Rename a staged checkpoint to its name and keep the ledger copy that outlives it."""
-    move(model.staging / name, model.checkpoint(name))
+    move(model.staging / name, model.checkpoint(name), ops)
     copy = model.ledger(name)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    replace_durable(copy, (model.checkpoint(name) / ".ledger.json").read_bytes())
+    replace_durable(copy, (model.checkpoint(name) / ".ledger.json").read_bytes(), ops)
 
 
 def _write(folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime) -> None:

@@ -74,7 +74,8 @@ def take(paths: Paths, place: str, name: str, now: datetime, refusal: Reason | N
         discard(paths, folder)
         return None
     except OSError:
-        discard(paths, folder)
+        if not os.path.lexists(folder / "raw"):  # else it was renamed, and only flushing failed
+            discard(paths, folder)
         raise
     if taken.has_sidecar:
         _take_sidecar(folder, sidecar, ops)

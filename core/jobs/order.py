@@ -49,7 +49,8 @@ def mark_skipped(folder: Path, job: str, at: str, ops: Ops = OPS) -> None:
         marked = _marked(name)
         if marked is not None and (marked == job or marked not in there):
             (folder / name).unlink(missing_ok=True)
-    ops.append(folder / f".{compact(from_iso(at))}~{job}", b"")
+    ops.write_new(folder / f".{compact(from_iso(at))}~{job}", b"")
+    ops.fsync(folder)  # before the job comes: without its mark it would be the next one itself
 
 
 def forget_skip(folder: Path, job: str) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from core.errors import AlreadyExists, IllegalMove, NotFound
+from core.errors import AlreadyExists, CorruptRecord, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable, replace_quick
 from core.jobs.archive import restore
 from core.jobs.inbox import waiting
@@ -270,7 +270,10 @@ class Spool:
 
     def _origin(self, folder: Path) -> Priority:
         """Give the priority that a claimed job came from: as its claim says, else as it was received."""
-        claim = read_if_there(Claim, folder / "claim.json")
+        try:
+            claim = read_if_there(Claim, folder / "claim.json")
+        except CorruptRecord:  # it was not flushed, and a power cut tore it
+            claim = None
         if claim is not None and claim.origin is not None:
             return claim.origin
         job = read_if_there(Job, folder / "job.json")
