@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from core.checkpoints.ledger import Ledger
 from core.checkpoints.served import read_deployments
 from tests.fakes import wait_for
 from tests.flow.checkout import Checkout
@@ -37,3 +38,26 @@ def test_rollback_and_deployment_by_hand_are_proved_and_take_less_than_30_second
     by_itself = [one["checkpoint"] for one in history if one["verdict"] == "deployed" and one["by"] == "deploy_best"]
     assert by_itself.count(record.checkpoint) == 1
     assert checkout.sh("weaver audit | tail -1")
+
+
+def test_training_taken_back_goes_on_from_there_and_every_line_is_accounted_for(checkout: Checkout) -> None:
+    """Takes up to two minutes when it runs alone: two checkpoints have to be trained first, and one after the reset."""
+    checkout.sh("./scripts/start_all.sh")
+    ledger = Ledger(checkout.paths)
+
+    def earlier() -> list[str]:
+        chain = ledger.chain("tiny") if ledger.head("tiny") else []
+        return [name for name in chain[1:] if ledger.get("tiny", name).step and ledger.has_state("tiny", name)]
+
+    wait_for("a second checkpoint", earlier, 240.0)
+    target = earlier()[0]
+    taken_back = ledger.chain("tiny")[: ledger.chain("tiny").index(target)]
+    shown = checkout.sh(f"weaver ckpt reset tiny/{target} --reason 'too far' --yes")
+    assert shown.startswith(f"training goes on from tiny/{target}; ")
+    assert not set(taken_back) & set(ledger.chain("tiny"))
+    assert "off the surviving history" in checkout.sh(f"weaver why tiny/{taken_back[0]}")
+    checkout.sh("weaver queue add tests/data/chat-messages.jsonl --force")
+    wait_for("training from there", lambda: target in ledger.chain("tiny")[1:], 120.0)
+    assert not set(taken_back) & set(ledger.chain("tiny")), "what was taken back never becomes head again"
+    audit = json.loads(checkout.sh("weaver audit --json"))
+    assert audit["ok"] and audit["lines"]["reverted"] > 0
