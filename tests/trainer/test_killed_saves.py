@@ -1,7 +1,9 @@
-"""A trainer killed in the middle of a save, or of making the base, at any call that changes the disk."""
+"""A trainer killed in a save, or in making the base, at any call that changes the disk; and the power cut there."""
 
 from __future__ import annotations
 
+import itertools
+import random
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
@@ -10,16 +12,19 @@ from pathlib import Path
 from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
 from core.config import ModelConfig
+from core.files import Ops
 from core.paths import Paths
 from core.runs.run import Outcome
 from tests.faults.dying import dies_at
+from tests.faults.power_cut import every_cut
 from tests.trainer.training_home import TrainingHome, sums
 from trainer.config import ModelSource
-from trainer.model import BUILTIN, check_locked, ensure_base
-from trainer.weights import sweep_left_overs
+from trainer.model import BUILTIN, check_locked, ensure_base, open_stream
+from trainer.weights import Origin, save_checkpoint, sweep_left_overs
 from weaver.base_model import has_base
 
 NOW = datetime(2026, 11, 20, 21, 30, tzinfo=UTC)
+SEED, DISKS = 20261121, 5
 
 
 def test_save_killed_anywhere_leaves_whole_checkpoints_and_trains_every_row_once(home: TrainingHome, tmp_path: Path) -> None:
@@ -65,3 +70,36 @@ def test_base_killed_anywhere_is_ready_only_when_whole_and_made_by_the_next_atte
         assert audit(paths).ok
         shutil.rmtree(paths.home)
     assert ready == sorted(ready) and len(ready) > 20, "never ready before the end"
+
+
+def test_power_cut_anywhere_in_a_save_leaves_whole_checkpoints_only(home: TrainingHome, tmp_path: Path) -> None:
+    """About 10 s: one save for each of its calls, some disks that may be left after each, every checkpoint on them hashed."""
+    print(f"seed {SEED}")
+    folder, numbers = home.job("a", sums(24)), itertools.count()
+    assert home.stopping_at(2).run_job(home.config(folder)).outcome is Outcome.STOPPED
+    config, before = home.config(folder), home.ledger.names("tiny")
+    stream, _ = open_stream(config.model, config.hyperparams, "cpu")
+    origin = Origin(base_sha256="b" * 64, config_sha256="c" * 64, code_version="0", seed=0)
+
+    def make() -> Path:
+        return Path(shutil.copytree(home.paths.home, tmp_path / f"cut-{next(numbers)}"))
+
+    def save(root: Path, ops: Ops) -> None:
+        save_checkpoint(stream, Paths(root), origin, NOW, 0.0, ops)
+
+    def judge(root: Path, what: str, is_done: bool) -> list[str]:
+        paths = Paths(root)
+        found = [f"{what}: {text}" for text in audit(paths).invariants[5].violations]
+        sweep_left_overs(paths, "tiny")
+        ledger = Ledger(paths)
+        names = ledger.names("tiny")
+        if not set(before) <= set(names) or (is_done and len(names) == len(before)):
+            found.append(f"{what}: the checkpoints are {names}")
+        found += [f"{what}: {name} has no state" for name in names[1:] if not ledger.has_state("tiny", name)]
+        shutil.rmtree(root)
+        return found
+
+    count, found = every_cut(make, save, judge, most=DISKS, rng=random.Random(SEED))
+    print(f"{count} disks")
+    assert found == []
+    assert count > 100
