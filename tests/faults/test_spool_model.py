@@ -115,7 +115,8 @@ class SpoolAgainstModel(RuleBasedStateMachine):
         is_done = self.do(kill, lambda spool: spool.claim(wanted, msgspec.structs.replace(claim(wanted), owner=owner)))
         if is_done or self.spool.find(wanted) == "processing":
             self.jobs[wanted] = Known("processing", known.state)
-            if known.state == "low" and not list(self.stage.paths.state("low").glob(f".*~{wanted}")):
+            is_marked = not is_done and list(self.stage.paths.state("low").glob(f".*~{wanted}"))
+            if known.state == "low" and not is_marked:
                 self.late.pop(wanted, None)  # a killed claimer may leave the mark
 
     @precondition(lambda self: any(known.state == "processing" for known in self.jobs.values()))
