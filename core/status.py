@@ -98,7 +98,8 @@ class ProgramView(Part, frozen=True):
 class ConfigStatus(Part, frozen=True):
     """Which configuration is in force, and what is wrong with a newer one; where: a file with its line, or a variable.
 
-    in_force_at: since when the files in force are as they are; null when there never were good ones. where, reason and since are null while nothing is refused.
+    in_force_at: since when the files in force are as they are; null when there never were good ones. where, reason and since
+    are null while nothing is refused.
     """
 
     state: Literal["good", "refused"]

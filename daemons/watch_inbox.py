@@ -3,7 +3,8 @@
 Place in the flow: first after the person or the generator; train_next takes what is queued here. Files written: queue/.building
 (private), the published job folders and, a view, status/data_lineage.json. Invariants: nothing that was dropped is lost, or
 opened before it is final; one large drop holds up no small one for more than a slice; killed at any instant the next tick goes
-on where the last second stopped. The harness lets no second process of this daemon into a home.
+on where the last second stopped. What is no plain JSON Lines is unpacked by children, which a tick only looks at. The harness
+lets no second process of this daemon into a home.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core.jobs.drop import printable, take
 from core.jobs.job import Job
 from core.jobs.lineage import LineageTally
 from core.jobs.spool import Spool
+from core.jobs.unpack.child import Unpackers
 from core.jobs.verdict import Contents, publish
 from core.names import is_identifier
 from core.paths import Paths
@@ -30,6 +32,7 @@ from daemons.harness.context import Context, Report
 SLICE_S = 2.0  # a drop that arrives in one tick is seen in the next and taken in the one after that, well within 10 s
 TAKING_S = 1.0
 LEAST_S = 0.5
+UNPACKING_LOOK_S = 0.2
 TALLYING_S = 0.5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -43,6 +46,7 @@ class _Done:
     rejected: list[Job] = field(default_factory=list)
     unfinished: list[Building] = field(default_factory=list)
     waiting: list[Building] = field(default_factory=list)
+    unpacking: list[Building] = field(default_factory=list)
     unread: int = 0
     being_written: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
@@ -64,6 +68,7 @@ class WatchInbox:
         self._contents: Contents | None = None
         self._latest: datetime | None = None
         self._said: dict[str, str] = {}
+        self._unpackers = Unpackers()
         self._lineage: LineageTally | None = None
 
     def tick(self, ctx: Context) -> Report:
@@ -129,6 +134,7 @@ class WatchInbox:
         """Give every drop a slice, those that had fewest first; the oldest gets at least LEAST_S in every tick."""
         folders = {path.name: path for path in ctx.paths.building.iterdir() if is_identifier(path.name)}
         self._drops = {name: drop for name, drop in self._drops.items() if name in folders}
+        self._unpackers.keep_only(set(folders.values()))
         place = self._place(ctx)
         end = ctx.clock.mono() + SLICE_S
         for name in sorted(folders, key=lambda name: (self._drops[name].slices if name in self._drops else 0, name)):
@@ -146,7 +152,7 @@ class WatchInbox:
             drop = open_drop(place, folder)
         if drop is not None and not self._advance(ctx, drop, place, until):
             self._drops[folder.name] = drop
-            (done.waiting if drop.waits_for else done.unfinished).append(drop)
+            (done.waiting if drop.waits_for else done.unpacking if drop.is_unpacking else done.unfinished).append(drop)
         elif (folder / "job.json").exists():
             self._publish(ctx, folder, done)
 
@@ -165,7 +171,8 @@ class WatchInbox:
         checks, weaver = self._checks, ctx.config.weaver
         return Place(
             paths=ctx.paths, config=weaver, known=self._contents.job_with, mono=ctx.clock.mono, is_stopping=ctx.stopping,
-            beat=ctx.beat, setting=lambda model, spec, sidecar: checks.setting(weaver, model, spec, sidecar),
+            beat=ctx.beat, unpackers=self._unpackers,
+            setting=lambda model, spec, sidecar: checks.setting(weaver, model, spec, sidecar),
         )  # fmt: skip
 
     # -- publishing ------------------------------------------------------------------------------------------------
@@ -191,17 +198,22 @@ class WatchInbox:
         notes = [f"queued {job.name!r}" for job in done.queued[-1:]]
         notes += [f"rejected {job.name!r} ({job.reason.code})" for job in done.rejected[-1:] if job.reason]
         notes += [f"validating {drop.taken.name!r}, {drop.share_read:.0%}" for drop in done.unfinished[:1]]
+        notes += [f"unpacking {drop.taken.name!r}" for drop in done.unpacking[:1]]
         notes += [f"{drop.taken.name!r} waits: {drop.waits_for}" for drop in done.waiting[:1]]
         notes += [f"{len(done.being_written)} still being written: {done.being_written[0]!r}"] if done.being_written else []
         notes += [f"cannot be moved: {done.stuck[0]!r}"] if done.stuck else []
         facts = {
             "taken": done.taken, "queued": len(done.queued), "rejected": len(done.rejected),
-            "validating": len(done.unfinished), "waiting": len(done.waiting), "being_written": len(done.being_written),
+            "validating": len(done.unfinished), "unpacking": len(done.unpacking), "waiting": len(done.waiting),
+            "being_written": len(done.being_written),
         }  # fmt: skip
         return Report(
             did=len(done.queued) + len(done.rejected), note="; ".join(notes) or "the inbox is empty", facts=facts,
             again=bool(done.unfinished or done.unread),
-            next_s=min(intake.scan_s, max(0.1, intake.settle_s)) if done.being_written else intake.scan_s,
+            next_s=min(
+                intake.scan_s, max(0.1, intake.settle_s) if done.being_written else intake.scan_s,
+                UNPACKING_LOOK_S if done.unpacking else intake.scan_s,
+            ),
         )  # fmt: skip
 
     def _say(self, ctx: Context, about: str, message: str) -> None:

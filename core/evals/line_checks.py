@@ -13,9 +13,10 @@ from typing import Any
 
 from core.config import WeaverConfig
 from core.errors import Unavailable
-from core.evals.suite import load_frozen_digests
+from core.evals.suite import load_frozen_prompts
 from core.jobs.job import Sidecar, Spec
-from core.jobs.validate import Setting
+from core.jobs.plain import head_of
+from core.jobs.quick import Setting
 from core.names import checkpoint_order, checkpoint_step, is_checkpoint
 from core.paths import Paths
 from core.skills import registry
@@ -32,13 +33,14 @@ class LineChecks:
         """unbuilt: gives a folder with the tokenizer of a model that has no base yet; without it that is Unavailable."""
         self._paths, self._unbuilt = paths, unbuilt
         self._proved: set[Path] = set()
-        self._suites: tuple[_Mark, frozenset[str]] | None = None
+        self._suites: tuple[_Mark, frozenset[str], frozenset[bytes]] | None = None
 
     def setting(self, config: WeaverConfig, model: str, spec: Spec, sidecar: Sidecar) -> Setting:
         """Give the checks for one file. Raises Unavailable before the model's base is built, TemplateRefused, InvalidData."""
+        digests, heads = self._eval_items()
         return Setting(
             spec=spec, tokenizer=self.tokenizer(model), max_length=config.models[model].max_length, grade=grade,
-            eval_digests=self._eval_digests(), columns=sidecar.columns or {}, is_given=sidecar.spec is not None,
+            eval_digests=digests, eval_heads=heads, columns=sidecar.columns or {}, is_given=sidecar.spec is not None,
         )  # fmt: skip
 
     def tokenizer(self, model: str) -> Any:
@@ -62,13 +64,15 @@ class LineChecks:
             raise Unavailable(service=f"the base of model {model}", url=str(root), detail="it is not built yet")
         return root / max(bases or whole, key=checkpoint_order)
 
-    def _eval_digests(self) -> frozenset[str]:
+    def _eval_items(self) -> tuple[frozenset[str], frozenset[bytes]]:
+        """Give the digests of all frozen items, and the heads by which a line that may hold one is found."""
         folder = self._paths.suites
         files = sorted(folder.glob("*.json"))
         mark = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
         if self._suites is None or self._suites[0] != mark:
-            self._suites = mark, load_frozen_digests(folder)
-        return self._suites[1]
+            prompts = load_frozen_prompts(folder)
+            self._suites = mark, frozenset(prompts), frozenset(map(head_of, prompts.values()))
+        return self._suites[1:]
 
 
 def grade(skill: str, level: int, problem: str, answer: str) -> bool:

@@ -187,14 +187,14 @@ def load_suite(folder: Path, name: str) -> Suite:
     return _read(max(found)[1])
 
 
-def frozen_digests(suites: Iterable[Suite]) -> frozenset[str]:
-    """Give the digests of all items of these suites: no line with one of them may be trained on."""
-    return frozenset(item.digest for suite in suites for item in suite.items)
+def frozen_prompts(suites: Iterable[Suite]) -> dict[str, str]:
+    """Give the prompts of all items of these suites by their digests: no line that asks one may be trained on."""
+    return {item.digest: item.prompt for suite in suites for item in suite.items}
 
 
-def load_frozen_digests(folder: Path) -> frozenset[str]:
-    """Give the digests of all items in config/suites/, older versions included. Raises as load_suites() does."""
-    return frozen_digests(_all_versions(folder))
+def load_frozen_prompts(folder: Path) -> dict[str, str]:
+    """Give the prompts of all items in config/suites/ by their digests, older versions included. Raises as load_suites()."""
+    return frozen_prompts(_all_versions(folder))
 
 
 def _all_versions(folder: Path) -> list[Suite]:

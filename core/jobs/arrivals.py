@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.jobs.drop import printable
-from core.jobs.inbox import PLACES, SIDECAR_ENDING, UNFINISHED
+from core.jobs.inbox import KINDS, PACKINGS, PLACES, SIDECAR_ENDING, UNFINISHED, reading_of
 from core.jobs.job import Reason
 from core.paths import Paths
 
-READ_TODAY = ".jsonl"
-_LATER = (".json", ".csv", ".parquet", ".gz", ".zst")
+ALONE_S = 60.0
+"""A sidecar waits so long for its file to appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,31 @@ class Arrivals:
             parts = [drop] if sidecar is None else [drop, sidecar]
             is_final = not drop.is_regular or all(self._is_final(part, mono, settle_s) for part in parts)
             (ready if is_final else waiting).append(drop)
+        ready += self._left_alone(paths.inbox, sidecars.values(), mono)
         written = open_for_writing(paths.inbox / drop.place / drop.name for drop in ready if drop.is_regular)
         open_now = [drop for drop in ready if str(paths.inbox / drop.place / drop.name) in written]
         return [drop for drop in ready if drop not in open_now], [printable(drop.name) for drop in (*waiting, *open_now)]
 
+    def _left_alone(self, inbox: Path, sidecars: Iterable[Arrival], mono: float) -> Iterator[Arrival]:
+        """Give, as drops that are refused, the sidecars whose file has not appeared, nor an unfinished copy of it."""
+        for sidecar in sidecars:
+            name = sidecar.name[: -len(SIDECAR_ENDING)]
+            since = self._still[(sidecar.place, sidecar.name)][1]
+            if mono - since >= ALONE_S and not _is_coming(inbox / sidecar.place, name, sidecar.name):
+                message = (
+                    f"this is the sidecar of {printable(name)!r}, which did not come within {ALONE_S:.0f} s; "
+                    "drop the sidecar and then its file"
+                )
+                yield replace(sidecar, refusal=Reason(code="empty_file", message=message))
+
     def _is_final(self, arrival: Arrival, mono: float, settle_s: float) -> bool:
         since = self._still[(arrival.place, arrival.name)][1]
         return arrival.arrived_by_rename or mono - since >= settle_s
+
+
+def _is_coming(folder: Path, name: str, sidecar: str) -> bool:
+    """Say whether a file is there, or begins to be: copying programs put a dot before its name, or more after it."""
+    return any(path.name != sidecar and path.name.lstrip(".").startswith(name) for path in folder.iterdir())
 
 
 def _is_sidecar(arrival: Arrival) -> bool:
@@ -95,23 +113,26 @@ def _scan(folder: Path, place: str, largest: int) -> Iterator[Arrival]:
                     continue
                 is_place = not place and entry.name in PLACES and stat.S_ISDIR(facts.st_mode)
                 if not is_place:
-                    refusal = _refusal(folder / entry.name, facts, largest)
+                    refusal = refusal_of(folder / entry.name, facts, largest)
                     yield Arrival(place=place, name=entry.name, facts=facts, refusal=refusal)
     except (FileNotFoundError, NotADirectoryError):
         return
 
 
-def _refusal(path: Path, facts: os.stat_result, largest: int) -> Reason | None:
+def refusal_of(path: Path, facts: os.stat_result, largest: int) -> Reason | None:
     """Say why a thing in the inbox will not be read, without opening it."""
     if not stat.S_ISREG(facts.st_mode):
         what = _kind(facts.st_mode)
-        return Reason(code="not_a_regular_file", message=f"this is {what}; drop plain {READ_TODAY} files, one by one")
+        return Reason(code="not_a_regular_file", message=f"this is {what}; drop plain files, one by one")
     name = path.name.lower()
     if name.endswith(SIDECAR_ENDING):
         return None
-    if not name.endswith(READ_TODAY):
-        later = f"{', '.join(_LATER)} are not read yet; " if name.endswith(_LATER) else ""
-        return Reason(code="unknown_ending", message=f"{later}this version reads files whose name ends in {READ_TODAY}")
+    if reading_of(name) is None:
+        return Reason(
+            code="unknown_ending",
+            message=f"expected a name that ends in {', '.join(KINDS)}, or in one of these and {' or '.join(PACKINGS)}; "
+            "name the file as what it is",
+        )
     if facts.st_size > largest:
         return Reason(
             code="too_big",

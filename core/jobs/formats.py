@@ -1,33 +1,84 @@
-"""The formats of dropped lines: which one a file has, and a line of it as a canonical line (CONTRACTS.md section 5).
+"""The formats of dropped lines: what there is, which one a file has, which columns it names (CONTRACTS.md section 5).
 
-Place in the flow: intake asks once per file for the format, then turns every line into a Line, whose messages core/jobs/spec
-checks. Reads and writes no file. Invariants: keys that a format does not take are kept as meta, never lost; no format is
-guessed: what fits none is refused with the sidecar to write.
+Place in the flow: core/jobs/decide asks once per file for the format, core/jobs/conversions makes every line of it a Line, and
+core/jobs/spec checks its messages. The README's table is made from FORMATS. Reads and writes no file. Invariants: no format is
+guessed: what fits none is refused with the sidecar to write; preference data is known by its names, whatever a sidecar maps.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from core.errors import InvalidData, LineRefused
-from core.jobs.job import Line, Sidecar, Spec
+from core.jobs.job import Spec
 
 PREFERENCE_KEYS = ("chosen", "rejected", "kto_tag")
 SYLLO_KEYS = ("skill", "level", "problem", "answer")
-TARGETS = ("messages", "tools", "prompt", "completion", "raw", "text", *SYLLO_KEYS)
+LIST_KEYS = ("messages", "conversations")
+PREFERENCE = "preference"
+UNKNOWN = "unknown"
 
-_NEEDS: dict[Spec, tuple[str, ...]] = {
-    "syllo_v1": ("messages", *SYLLO_KEYS),
-    "chat_sft_v1": ("messages",),
-    "completion_v1": ("prompt", "completion"),
-    "text_v1": ("text",),
-}
-_CHAT: tuple[Spec, ...] = ("syllo_v1", "chat_sft_v1")
-_ASKS = ("question", "instruction", "query", "input", "problem", "prompt", "user", "source")
-_ANSWERS = ("answer", "output", "response", "solution", "completion", "assistant", "target")
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the keys it needs, those it also takes, how it is trained. line and says are for people.
+
+    Every other key of a line is kept as metadata.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    takes: tuple[str, ...]
+    spec: Spec
+    line: str
+    says: str
+
+    def fits(self, value: Mapping[str, Any], mapped: Collection[str] = ()) -> bool:
+        """Say whether a line has what this format needs and, if columns are mapped, uses at least one of them."""
+        return all(key in value for key in self.needs) and (
+            not mapped or any(key in mapped for key in (*self.needs, *self.takes))
+        )
+
+
+FORMATS = (
+    Format(
+        "syllo_v1", ("messages", *SYLLO_KEYS), ("tools",), "syllo_v1",
+        '{"messages": [...], "skill": "binary", "level": 1, "problem": "...", "answer": "..."}',
+        "a conversation whose answer the skill grades at the inbox; a wrong one is left out",
+    ),
+    Format(
+        "chat_sft_v1", ("messages",), ("tools",), "chat_sft_v1",
+        '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}], "tools": [...]}',
+        'a conversation in OpenAI form, tool calls too; the assistant is trained, but where a message has `"weight": 0`',
+    ),
+    Format(
+        "sharegpt", ("conversations",), ("system", "tools"), "chat_sft_v1",
+        '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}',
+        "ShareGPT; also `system`, `function_call` and `observation` turns",
+    ),
+    Format(
+        "alpaca", ("instruction", "output"), ("input", "system", "history", "train_history"), "chat_sft_v1",
+        '{"instruction": "...", "input": "...", "output": "...", "system": "...", "history": [["...", "..."]]}',
+        'Alpaca; `history` is read but not trained, unless `"train_history": true`',
+    ),
+    Format(
+        "completion_v1", ("prompt", "completion"), ("raw", "tools"), "completion_v1",
+        '{"prompt": "...", "completion": "..."}',
+        'one user and one assistant turn, or lists of messages; `"raw": true` trains text without a chat template',
+    ),
+    Format(
+        "text_v1", ("text",), (), "text_v1", '{"text": "..."}',
+        'plain text, trained whole; only with `"spec": "text_v1"` in the sidecar',
+    ),
+)  # fmt: skip
+BY_NAME = {form.name: form for form in FORMATS}
+TARGETS = tuple(dict.fromkeys(key for form in reversed(FORMATS) for key in (*form.needs, *form.takes)))
+
+_NEVER = frozenset(name for key in PREFERENCE_KEYS for name in (key, key.capitalize(), key.upper()))
+_LABELS = ("label", "Label", "LABEL")
 
 
 class DropRefused(InvalidData):
@@ -37,101 +88,42 @@ class DropRefused(InvalidData):
     detail: str
 
 
-def detect(value: Mapping[str, Any]) -> str:
-    """Name the format of a line: a spec, or preference, sharegpt, alpaca, unknown. The first that fits decides."""
-    if any(key in value for key in PREFERENCE_KEYS) or isinstance(value.get("label"), bool):
-        return "preference"
-    for spec in _CHAT:
-        if all(key in value for key in _NEEDS[spec]):
-            return spec
-    if "conversations" in value:
-        return "sharegpt"
-    if "instruction" in value and "output" in value:
-        return "alpaca"
-    if "prompt" in value and "completion" in value:
-        return "completion_v1"
-    return "text_v1" if "text" in value else "unknown"
+def detect(value: Mapping[str, Any], mapped: Collection[str] = ()) -> str:
+    """Name the format of a line, preference or unknown: the first of FORMATS that fits. mapped: keys that a sidecar maps."""
+    if is_preference(value):
+        return PREFERENCE
+    return next((form.name for form in FORMATS if form.fits(value, mapped)), UNKNOWN)
 
 
-def decide_spec(value: Mapping[str, Any], sidecar: Sidecar) -> Spec:
-    """Give the spec of a file from its first object, columns already mapped. Raises DropRefused with what to do."""
-    found = detect(value)
-    if found == "preference":
-        raise DropRefused(code="preference_data", detail=_preference(value))
-    if sidecar.spec is not None:
-        return sidecar.spec
-    if found == "text_v1":
-        opt_in = _suggestion({"schema": "weaver.sidecar/1", "spec": "text_v1"})
-        raise DropRefused(
-            code="text_needs_opt_in",
-            detail=f"the lines hold plain text, which is trained without template and only when you ask for it. {opt_in}",
-        )
-    for spec in _NEEDS:
-        if found == spec:
-            return spec
-    raise DropRefused(code="unknown_keys", detail=_unknown(value, found))
+def is_preference(value: Mapping[str, Any]) -> bool:
+    """Say whether a line says which of several answers is better, or whether its answer is good; CSV has `true` as text."""
+    if not _NEVER.isdisjoint(value):
+        return True
+    return any(key in value and _is_boolean(value[key]) for key in _LABELS)
 
 
-def _preference(value: Mapping[str, Any]) -> str:
-    held = [key for key in (*PREFERENCE_KEYS, "label") if key in value]
+def _is_boolean(label: object) -> bool:
+    return isinstance(label, bool) or (isinstance(label, str) and label.strip().lower() in ("true", "false"))
+
+
+def preference_reason(value: Mapping[str, Any]) -> str:
+    """Say why preference data is not trained."""
+    held = [key for key in value if key in _NEVER or key in _LABELS]
     return (
         f"the lines hold {', '.join(held)}: this is preference data, and training on it as if every answer were good would "
         "teach the bad ones too. Keep only the good answers as messages, without these keys, and drop the file again"
     )
 
 
-def _unknown(value: Mapping[str, Any], found: str) -> str:
-    keys = shown(value)
-    if found == "sharegpt":
-        return (
-            "the lines hold `conversations` (ShareGPT), which is not read yet. Write each conversation as "
-            '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}; a sidecar helps only if '
-            f"a column holds such messages already. {_suggestion(_columns(messages='<that column>'))}"
-        )
-    asks, answers = _guess(value)
-    if answers is not None:
-        extra = ""
-        if found == "alpaca" and value.get("input"):
-            extra = (
-                " The key input would be kept as metadata and not be trained: join it to the instruction first if it matters."
-            )
-        return (
-            f"the keys {keys} are no known format. {_suggestion(_columns(prompt=asks or '<key>', completion=answers))}{extra}"
-        )
-    if asks is not None:
-        sidecar = {"schema": "weaver.sidecar/1", "spec": "text_v1", "columns": {"text": asks}}
-        return f"the keys {keys} are no known format; to train {asks} as plain text: {_suggestion(sidecar)}"
-    return (
-        f"the keys {keys} are no known format; expected messages, or prompt and completion. "
-        f"{_suggestion(_columns(prompt='<key>', completion='<key>'))}"
-    )
-
-
-def _guess(value: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Guess which keys hold the question and the answer: by their names, else the first two that hold text."""
-    texts = [key for key in value if isinstance(value[key], str)]
-    asks = next((key for name in _ASKS for key in texts if key.lower() == name), None)
-    answers = next((key for name in _ANSWERS for key in texts if key.lower() == name), None)
-    rest = [key for key in texts if key not in (asks, answers)]
-    if asks is None and rest:
-        asks = rest.pop(0)
-    if answers is None and rest:
-        answers = rest.pop(0)
-    return asks, answers
-
-
-def _columns(**columns: str) -> dict[str, Any]:
-    return {"schema": "weaver.sidecar/1", "columns": columns}
-
-
-def _suggestion(sidecar: Mapping[str, Any]) -> str:
-    return f"Write beside the file, as <its name>.meta.json: {json.dumps(sidecar, ensure_ascii=False)} and drop it again."
-
-
 def map_columns(value: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """Give a line under the names of the sidecar's columns. Raises LineRefused (wrong_spec) for a column it lacks."""
+    """Give a line under the names of the sidecar's columns.
+
+    Raises LineRefused: wrong_spec for a column that it lacks, preference_data when the names would be hidden by the mapping.
+    """
     if not columns:
         return dict(value)
+    if is_preference(value):
+        raise LineRefused(code="preference_data", detail=preference_reason(value))
     for target, source in columns.items():
         if source not in value:
             raise LineRefused(
@@ -146,49 +138,33 @@ def map_columns(value: Mapping[str, Any], columns: Mapping[str, str]) -> dict[st
     return mapped
 
 
-def to_line(value: Mapping[str, Any], spec: Spec, is_given: bool) -> Line:
-    """Give the canonical line, its messages not yet checked. is_given: the sidecar named the spec, so more keys may be there.
-
-    Raises LineRefused (wrong_spec) for a line of another format.
-    """
-    found = detect(value)
-    missing = [key for key in _NEEDS[spec] if key not in value]
-    fits = found == spec or (spec == "chat_sft_v1" and found == "syllo_v1") or (is_given and found != "preference")
-    if missing or not fits:
-        other = f"this line is {found}" if found != "unknown" else f"this line lacks {', '.join(missing)}"
-        raise LineRefused(
-            code="wrong_spec", detail=f"the file is {spec}, {other}; it has the keys {', '.join(list(value)[:12])}"
-        )
-    if spec == "completion_v1":
-        return _completion(value)
-    if spec == "text_v1":
-        text = _text(value, "text")
-        return Line(messages=[{"role": "assistant", "content": text}], meta={**_meta(value, "text"), "raw": True})
-    return Line(messages=value["messages"], tools=value.get("tools"), meta=_meta(value, "messages", "tools"))
+def is_line(value: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
+    """Say whether an object is itself a line: it has the columns that are mapped, or some format's keys."""
+    return all(source in value for source in columns.values()) if columns else detect(value) != UNKNOWN
 
 
-def _completion(value: Mapping[str, Any]) -> Line:
-    messages = [
-        {"role": "user", "content": _text(value, "prompt")},
-        {"role": "assistant", "content": _text(value, "completion")},
-    ]
-    meta = _meta(value, "prompt", "completion")
-    return Line(messages=messages, meta={**meta, "raw": True} if value.get("raw") is True else meta)
+def trained_keys(shape: Mapping[str, Any], columns: Mapping[str, str]) -> frozenset[str]:
+    """Give those keys of a table that its format takes, as the table names them. shape: key -> True if boolean, else None."""
+    try:
+        form = BY_NAME.get(detect(map_columns(shape, columns), columns))
+    except LineRefused:  # it will be refused line by line
+        return frozenset(columns.values())
+    return frozenset(columns.get(key, key) for key in (*form.needs, *form.takes)) if form else frozenset()
 
 
-def _text(value: Mapping[str, Any], key: str) -> str:
-    text = value[key]
-    if not isinstance(text, str):
-        raise LineRefused(code="wrong_spec", detail=f"{key} holds {kind_of(text)}; expected text")
-    return text
-
-
-def _meta(value: Mapping[str, Any], *taken: str) -> dict[str, Any]:
-    """Keep every other key. `raw` in meta switches the chat template off, so a stray one is kept as raw_."""
-    meta = {key: item for key, item in value.items() if key not in taken and key != "raw"}
-    if "raw" in value and not ("prompt" in taken and isinstance(value["raw"], bool)):
-        meta["raw_"] = value["raw"]
-    return meta
+def format_table() -> str:
+    """Give the table of formats in Markdown, in the order in which they are tried."""
+    rows = [f"| `{form.line}` | {form.says} | `{form.spec}` |" for form in FORMATS]
+    keys = ", ".join(f"`{key}`" for key in PREFERENCE_KEYS)
+    return "\n".join(
+        [
+            "| a line | is read as | spec |",
+            "|---|---|---|",
+            f"| {keys} or a `label` that is true or false | preference data: the whole file is refused | |",
+            *rows,
+            '| any other keys | refused, with the sidecar to write: `"columns"` maps them to the keys above | |',
+        ]
+    )
 
 
 def shown(keys: Iterable[str], most: int = 12) -> str:

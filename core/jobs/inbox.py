@@ -1,4 +1,4 @@
-"""Names in the inbox: which are drops, which belong to a drop, which are not finished.
+"""Names in the inbox: which are drops and how they are read, which belong to a drop, which are not finished.
 
 Place in the flow: the spool counts by it, watch_inbox takes by it, generators and the web process name by it. Reads folders,
 writes nothing. Invariant: what is no drop is neither counted nor taken.
@@ -13,6 +13,22 @@ from pathlib import Path
 SIDECAR_ENDING = ".meta.json"
 UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart", "~", ".swp")
 PLACES = ("", "high", "low")
+KINDS = (".jsonl", ".json", ".csv", ".parquet")
+PACKINGS = (".gz", ".zst")
+
+
+def reading_of(name: str) -> tuple[str, str] | None:
+    """Give how a drop is read by its name: (one of KINDS, one of PACKINGS or ""); None when it cannot be."""
+    name = name.lower()
+    packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
+    kind = next((ending for ending in KINDS if name.removesuffix(packing).endswith(ending)), None)
+    return None if kind is None else (kind, packing)
+
+
+def stem(name: str) -> str:
+    """Give a drop's name without the endings that say how it is read."""
+    reading = reading_of(name)
+    return name if reading is None else name[: -len("".join(reading))]
 
 
 def waiting(inbox: Path) -> Iterator[str]:

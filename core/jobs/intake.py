@@ -14,31 +14,41 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import InvalidData, LineRefused, WeaverError
 from core.files import OPS, Ops, replace_durable
-from core.jobs.formats import DropRefused, decide_spec, map_columns
+from core.jobs.ahead import Ahead
+from core.jobs.decide import decide_format
+from core.jobs.formats import BY_NAME, DropRefused, Format, map_columns
 from core.jobs.job import QuarantinedLine, Reason, Sidecar, Spec
-from core.jobs.lines import RawLine, read_lines
+from core.jobs.lines import RawLine
 from core.jobs.tally import Tally
+from core.jobs.unpack.order import REFUSED, Refused
 from core.jobs.validate import Accepted, Setting, check_line, clipped, parse_line
-from core.records import encode, encode_pretty, read_if_there
+from core.records import decode, encode, encode_pretty, read_if_there
 
 SAVE_S = 1.0
 KEPT_BYTES = 64 * 1024
 PATIENCE = 3
+WHOLE_FILE = ("preference_data",)
+"""Codes of a line that refuse its whole file: where one line says that some answers are bad, others may be."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a drop is validated by. setting gives the checks once the spec is known; it may raise Unavailable."""
+    """What a drop is validated by. setting gives the checks once the spec is known; it may raise Unavailable.
+
+    file: in the drop's folder, read line by line; unit: what the person calls a line of it, not "line" when it was converted.
+    """
 
     sidecar: Sidecar
     max_line_bytes: int
     setting: Callable[[Spec], Setting]
+    file: str = "raw"
+    unit: str = "line"
 
 
 class Intake:
@@ -49,6 +59,7 @@ class Intake:
         self._rules = rules
         self._ops = ops
         self._checks: Setting | None = None
+        self._ahead = Ahead(rules.max_line_bytes)
         self._data, self._quarantine = folder / "data.jsonl", folder / "quarantine.jsonl"
         self.tally = self._read_cursor()
         self._sha256, self._seen = self._hash_again()
@@ -70,6 +81,7 @@ class Intake:
         """Forget everything: the drop has changed since it was taken."""
         (self.folder / "cursor.json").unlink(missing_ok=True)
         self.tally = Tally()
+        self._ahead.forget()
         self._sha256, self._seen = self._hash_again()
 
     def advance(self, is_enough: Callable[[], bool], mono: Callable[[], float], beat: Callable[[], None]) -> bool:
@@ -80,7 +92,7 @@ class Intake:
         try:
             with self._files() as (raw, data, quarantine):
                 saved = mono()
-                for line in _readable(raw, self.tally, self._rules.max_line_bytes, beat):
+                for line in self._lines(raw, data, quarantine, beat):
                     self._take(line, data, quarantine)
                     enough = is_enough()
                     if enough or mono() - saved >= SAVE_S:
@@ -97,15 +109,29 @@ class Intake:
     @contextmanager
     def _files(self) -> Iterator[tuple[BinaryIO, BinaryIO, BinaryIO]]:
         with ExitStack() as stack:
-            raw = stack.enter_context(_open_raw(self.folder / "raw"))
+            raw = stack.enter_context(_open_raw(self.folder / self._rules.file))
             data = stack.enter_context(_open_at(self._data, self.tally.data_bytes))
             quarantine = stack.enter_context(_open_at(self._quarantine, self.tally.quarantine_bytes))
             yield raw, data, quarantine
 
+    def _lines(self, raw: BinaryIO, data: BinaryIO, quarantine: BinaryIO, beat: Callable[[], None]) -> Iterator[RawLine]:
+        """Read on where the tally stands. Raises DropRefused (unreadable) when the disk cannot."""
+        tally = self.tally
+        try:
+            yield from self._ahead.lines(
+                raw, tally.offset, tally.line + 1, lambda: None if tally.singly or tally.refusal else self._checks, beat
+            )
+        except OSError as error:
+            raise DropRefused(code="unreadable", detail=f"the file cannot be read to its end: {error.strerror}") from error
+        finally:
+            if self._ahead.is_judging:  # it broke: one by one from here on, so that the line that breaks it is found
+                tally.singly = True
+                self._save(data, quarantine)
+
     def _save(self, data: BinaryIO, quarantine: BinaryIO) -> None:
-        for file in (data, quarantine):
+        for file, path in ((data, self._data), (quarantine, self._quarantine)):
             file.flush()
-            os.fsync(file.fileno())
+            self._ops.fsync(path)
         self.tally.data_bytes, self.tally.quarantine_bytes = data.tell(), quarantine.tell()
         replace_durable(self.folder / "cursor.json", encode_pretty(self.tally), self._ops)
 
@@ -130,7 +156,7 @@ class Intake:
             self.tally.accept(found.longest, found.tokens)
         elif found is not None:
             quarantine.write(encode(self._quarantined(line, found)) + b"\n")
-            self.tally.refuse(line.number, found)
+            self.tally.refuse(line.number, found, self._rules.unit)
         self.tally.line, self.tally.offset = line.number, line.end
 
     def _look(self, line: RawLine) -> Accepted | Reason | None:
@@ -141,7 +167,11 @@ class Intake:
         if self.tally.refusal is None:
             try:
                 found = self._judge(line)
-                return (self._repeats(found) or found) if isinstance(found, Accepted) else found
+                if isinstance(found, Accepted):
+                    return self._repeats(found) or found
+                if found.code not in WHOLE_FILE:
+                    return found
+                self.tally.refusal = clipped(found.code, f"{self._rules.unit} {line.number}: {found.message}")
             except DropRefused as error:
                 self.tally.refusal = clipped(error.code, error.detail)
         self.tally.rejected += 1
@@ -157,17 +187,27 @@ class Intake:
                 code="unreadable",
                 message=f"checking this line broke {PATIENCE} times, see logs/watch_inbox.jsonl; please report it",
             )
+        refused = self._refused(line)
+        if refused is not None:
+            return clipped(refused.code, refused.reason)
         if self._checks is None:
             try:
-                self._checks = self._rules.setting(self.tally.spec or self._decide(line.data))
+                form = BY_NAME[self.tally.format] if self.tally.format else self._decide(line.data)
             except LineRefused as error:
                 return clipped(error.code, error.detail)
-            self.tally.spec = self._checks.spec
-        return check_line(line.data, self._checks)
+            self._checks = replace(self._rules.setting(form.spec), format=form.name)
+            self.tally.spec, self.tally.format = form.spec, form.name
+        return self._ahead.verdict(line) or check_line(line.data, self._checks)
 
-    def _decide(self, data: bytes) -> Spec:
+    def _decide(self, data: bytes) -> Format:
         sidecar = self._rules.sidecar
-        return decide_spec(map_columns(parse_line(data), sidecar.columns or {}), sidecar)
+        return decide_format(map_columns(parse_line(data), sidecar.columns or {}), sidecar)
+
+    def _refused(self, line: RawLine) -> Refused | None:
+        """Give why a record could not be made a line, when the file was made of another one."""
+        if self._rules.unit == "line" or not line.data.startswith(REFUSED):
+            return None
+        return decode(Refused, line.data.removeprefix(REFUSED), str(self.folder / self._rules.file))
 
     def _repeats(self, found: Accepted) -> Reason | None:
         """Say which line this one repeats, when the sidecar asks for repeated lines to be left out."""
@@ -180,12 +220,18 @@ class Intake:
 
     def _quarantined(self, line: RawLine, reason: Reason) -> QuarantinedLine:
         """Make the record of a refused line. Of a very long one it has the beginning; then raw is kept beside it."""
-        message = reason.message
+        unit, message, refused = self._rules.unit, reason.message, self._refused(line)
+        is_converted = unit != "line"
+        if is_converted:
+            message = f"{unit} {line.number}: {message}"
         if line.length > KEPT_BYTES:
             self.tally.needs_raw = True
-            message += f" (the first {KEPT_BYTES} of {line.length} bytes are here, raw in this folder has the whole line)"
-        kept = base64.b64encode(line.data[:KEPT_BYTES]).decode("ascii")
-        return QuarantinedLine(line=line.number, offset=line.offset, code=reason.code, reason=message, raw_b64=kept)
+            message += f" (the first {KEPT_BYTES} of {line.length} bytes are here, raw in this folder has the whole {unit})"
+        raw = line.data[:KEPT_BYTES] if refused is None else refused.raw.encode()
+        return QuarantinedLine(
+            line=line.number, offset=None if is_converted else line.offset, code=reason.code, reason=message,
+            raw_b64=base64.b64encode(raw).decode("ascii"),
+        )  # fmt: skip
 
     def _hash_again(self) -> tuple[hashlib._Hash, dict[bytes, int]]:
         """Hash the lines that data.jsonl holds according to the cursor, and number them if repeats are left out."""
@@ -236,11 +282,3 @@ def _open_at(path: Path, size: int) -> BinaryIO:
     file.truncate(size)
     file.seek(size)
     return file
-
-
-def _readable(raw: BinaryIO, tally: Tally, longest: int, beat: Callable[[], None]) -> Iterator[RawLine]:
-    """Read on where the tally stands. Raises DropRefused (unreadable) when the disk cannot."""
-    try:
-        yield from read_lines(raw, tally.offset, tally.line + 1, longest, beat)
-    except OSError as error:
-        raise DropRefused(code="unreadable", detail=f"the file cannot be read to its end: {error.strerror}") from error

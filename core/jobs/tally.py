@@ -18,8 +18,8 @@ class Tally(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field=
     """cursor.json: validation goes on at `offset` of the drop; data and quarantine are whole up to these sizes (bytes).
 
     refusal: the verdict on the whole file was found already, the rest is only counted. failed_at, failures: a line on which
-    checking itself broke, and how often. codes, first: refused lines per code, and the first line of each with its reason.
-    lengths: accepted lines per token length.
+    checking itself broke, and how often; singly: checking several at once broke, so it is done one by one. codes, first:
+    refused lines per code, and the first line of each with its reason. lengths: accepted lines per token length.
     """
 
     line: int = 0
@@ -32,10 +32,12 @@ class Tally(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field=
     duplicate: int = 0
     tokens: int = 0
     spec: Spec | None = None
+    format: str | None = None
     refusal: Reason | None = None
     needs_raw: bool = False
     failed_at: int = 0
     failures: int = 0
+    singly: bool = False
     codes: dict[str, int] = {}
     first: dict[str, str] = {}
     lengths: dict[int, int] = {}
@@ -46,14 +48,14 @@ class Tally(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field=
         self.tokens += tokens
         self.lengths[longest] = self.lengths.get(longest, 0) + 1
 
-    def refuse(self, line: int, reason: Reason) -> None:
-        """Count a line that is left out with a reason of its own."""
+    def refuse(self, line: int, reason: Reason, unit: str = "line") -> None:
+        """Count a line that is left out with a reason of its own. unit: what a line of this drop is called."""
         if reason.code == "duplicate":
             self.duplicate += 1
         else:
             self.rejected += 1
         self.codes[reason.code] = self.codes.get(reason.code, 0) + 1
-        self.first.setdefault(reason.code, f"line {line}: {reason.message}")
+        self.first.setdefault(reason.code, f"{unit} {line}: {reason.message}")
 
     @property
     def lines(self) -> int:

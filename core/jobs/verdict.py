@@ -7,6 +7,7 @@ anything is tidied away, so a kill in between changes nothing; a rejected drop k
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,13 +15,14 @@ from pathlib import Path
 import msgspec
 
 from core.clock import from_iso, iso
-from core.errors import AlreadyExists, InvalidData, NotFound
-from core.files import OPS, Ops, replace_durable
+from core.errors import AlreadyExists, CorruptRecord, InvalidData, NotFound
+from core.files import OPS, Ops, replace_durable, replace_quick
 from core.jobs.drop import Taken, final_id, priority_of
 from core.jobs.intake import Intake
 from core.jobs.job import Job, Maker, Reason, Sidecar
 from core.jobs.spool import Spool
 from core.jobs.tally import Tally
+from core.jobs.unpack.order import ANSWER, LINES
 from core.paths import PRIORITIES, Paths
 from core.records import encode_pretty, read, read_if_there
 
@@ -106,20 +108,35 @@ def _job(
 
 
 def write_job(folder: Path, job: Job, ops: Ops = OPS) -> None:
-    """Fix the verdict. From here on the drop only has to be published."""
-    replace_durable(folder / "job.json", encode_pretty(job), ops)
+    """Fix the verdict. From here on the drop only has to be published; publish() flushes it before anything else goes."""
+    replace_quick(folder / "job.json", encode_pretty(job), ops)
+
+
+def has_verdict(folder: Path) -> bool:
+    """Say whether a drop was decided. Raises CorruptRecord, NewerRecord.
+
+    A record that a power cut tore before it was flushed is forgotten: until then the drop itself is there, to be read again.
+    """
+    path = folder / "job.json"
+    try:
+        return read_if_there(Job, path) is not None
+    except CorruptRecord:
+        if not os.path.lexists(folder / "raw"):
+            raise
+        path.unlink()
+        return False
 
 
 def publish(spool: Spool, folder: Path, ops: Ops = OPS) -> Job:
     """Tidy a decided drop up and move it into the queue or to rejected/; called again after a kill it goes on."""
     job = read(Job, folder / "job.json")
     tally = read_if_there(Tally, folder / "cursor.json")
+    seal_job(folder, job, ops)
     if job.reason is None and tally is not None and not tally.needs_raw:
         (folder / "raw").unlink(missing_ok=True)
     torn = [path.name for path in folder.iterdir() if path.name.startswith(".")]  # half-written when we were killed
-    for name in (*torn, "cursor.json", "taken.json"):
+    for name in (*torn, "cursor.json", "taken.json", ANSWER, LINES):
         (folder / name).unlink(missing_ok=True)
-    _flush(folder, ops)
     while True:
         try:
             spool.publish(folder, job.id, "rejected" if job.reason else job.priority)
@@ -127,12 +144,18 @@ def publish(spool: Spool, folder: Path, ops: Ops = OPS) -> Job:
         except AlreadyExists:  # the clock was set back to the very millisecond of an earlier drop
             later = from_iso(job.received_at) + timedelta(milliseconds=1)
             job = msgspec.structs.replace(job, received_at=iso(later), id=final_id(job.name, iso(later), job.content_sha256))
-            write_job(folder, job, ops)
+            replace_durable(folder / "job.json", encode_pretty(job), ops)  # raw may be gone already
 
 
-def _flush(folder: Path, ops: Ops) -> None:
-    """Flush what we wrote. What was dropped is left alone: it may be a pipe, which would not answer."""
+def seal_job(folder: Path, job: Job, ops: Ops = OPS) -> None:
+    """Flush what we wrote. What was dropped is left alone: it may be a pipe, which would not answer.
+
+    attempts.jsonl of a queued job is begun here, with an empty line, so that its first record costs one flush and not three.
+    """
+    if job.reason is None and not (folder / "attempts.jsonl").exists():
+        ops.write_new(folder / "attempts.jsonl", b"\n")
     for name in ("job.json", "data.jsonl", "quarantine.jsonl"):
-        if (folder / name).exists():
-            ops.fsync(folder / name)
+        path = folder / name
+        if path.exists() and path.stat().st_size:
+            ops.fsync(path)
     ops.fsync(folder)

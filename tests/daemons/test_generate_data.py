@@ -13,7 +13,7 @@ import pytest
 from core.config import DiskConfig, GenerationConfig, ModelConfig, SkillConfig, WeaverConfig
 from core.errors import DiskLow, InvalidData
 from core.evals.curriculum import Curriculum, SkillProgress
-from core.evals.suite import load_frozen_digests
+from core.evals.suite import load_frozen_prompts
 from core.jobs.formats import detect
 from core.jobs.job import Job, LineCounts, Maker, Reason, Sidecar
 from core.names import is_identifier
@@ -85,7 +85,7 @@ def test_empty_queue_gets_one_batch_with_its_sidecar_and_both_skills(home: TestH
 
 
 def test_every_line_is_of_the_graded_format_right_and_not_of_an_examination(home: TestHome) -> None:
-    frozen = load_frozen_digests(home.paths.suites)
+    frozen = load_frozen_prompts(home.paths.suites)
     assert len(frozen) > 600
     show(home, state(2, 2))
     tick(home, GenerateData())

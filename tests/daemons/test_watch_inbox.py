@@ -74,7 +74,8 @@ def test_queued_job_holds_what_the_contract_says_and_nothing_else(inbox: InboxHo
     inbox.settle()
     _, job = inbox.only_job()
     folder = inbox.spool.folder(job.id)
-    assert sorted(path.name for path in folder.iterdir()) == ["data.jsonl", "job.json", "quarantine.jsonl", "sidecar.json"]
+    names = ["attempts.jsonl", "data.jsonl", "job.json", "quarantine.jsonl", "sidecar.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert list(inbox.paths.building.iterdir()) == []
     assert sorted(path.name for path in inbox.paths.inbox.iterdir()) == ["high", "low"]
     assert (job.training.epochs, job.model, job.validator.id) == (3, "tiny", "watch_inbox")
@@ -218,12 +219,12 @@ def test_suite_that_is_added_or_damaged_while_it_runs_is_seen(inbox: InboxHome) 
 def test_drop_waits_for_the_base_and_others_do_not_wait_for_it(tmp_path: Path, tokenizer_folder: Path) -> None:
     inbox = InboxHome(tmp_path / "home", tokenizer=None)
     inbox.drop("a.jsonl", "broken\n" + jsonl(good(30)))
-    inbox.drop("b.csv", "x")
+    inbox.drop("b.txt", "x")
     inbox.drop("c.jsonl", "")
     report = inbox.settle()
     assert "'a.jsonl' waits" in report.note and "not built yet" in report.note
     assert {name: job.reason.code for name, job in inbox.jobs().items() if job.reason} == {
-        "b.csv": "unknown_ending",
+        "b.txt": "unknown_ending",
         "c.jsonl": "empty_file",
     }
     inbox.tick()

@@ -76,7 +76,7 @@ class RefusedLine(Part, frozen=True):
     """One quarantined line: where it was, why it was refused, and how it begins (what is not UTF-8 is written as \\xNN)."""
 
     line: int
-    offset: int
+    offset: int | None
     code: str
     reason: str
     text: str

@@ -16,9 +16,9 @@ from core.evals.suite import (
     build_suite,
     calibrate,
     check,
-    frozen_digests,
+    frozen_prompts,
     items_sha256,
-    load_frozen_digests,
+    load_frozen_prompts,
     load_suites,
     publish_all_suites,
     publish_suite,
@@ -74,9 +74,9 @@ def test_committed_folder_has_exactly_one_suite_per_level() -> None:
 
 @pytest.mark.parametrize(("skill", "level"), LEVELS)
 def test_training_data_never_holds_a_frozen_item(skill: str, level: int) -> None:
-    frozen = load_frozen_digests(COMMITTED)
+    frozen = load_frozen_prompts(COMMITTED)
     assert len(frozen) >= 1_000
-    assert not frozen & {problem.digest for problem in generate(SKILLS[skill], level, 3_000, seed=11)}
+    assert not frozen.keys() & {problem.digest for problem in generate(SKILLS[skill], level, 3_000, seed=11)}
 
 
 def test_suite_has_a_hundred_items_or_all_that_are_held_out() -> None:
@@ -112,7 +112,7 @@ def test_newest_version_is_loaded_and_older_digests_stay_frozen(tmp_path: Path, 
     for version in (suite, _changed(suite, version=2), newer):
         publish_suite(tmp_path, version)
     assert load_suites(tmp_path)["binary-2"].version == 10
-    assert frozen_digests([newer]) < load_frozen_digests(tmp_path) == frozen_digests([suite])
+    assert frozen_prompts([newer]).items() < load_frozen_prompts(tmp_path).items() == frozen_prompts([suite]).items()
 
 
 def test_all_suites_are_built_once(tmp_path: Path) -> None:

@@ -138,6 +138,23 @@ def test_sidecar_alone_is_no_drop(inbox: Inbox) -> None:
     assert inbox.look(10.0) == ([], [])
 
 
+def test_sidecar_whose_file_does_not_come_is_refused_after_a_minute_by_name(inbox: Inbox) -> None:
+    (inbox.folder / "a.csv.meta.json").write_text("{}")
+    inbox.look()
+    assert inbox.look(59.0) == ([], [])
+    assert inbox.look(1.0) == (["a.csv.meta.json"], [])
+    assert inbox.refusals() == {"a.csv.meta.json": "empty_file"}
+
+
+@pytest.mark.parametrize("coming", ["a.csv.part", ".a.csv.Xy12Zz", "a.csv.crdownload", "a.csv"])
+def test_sidecar_waits_for_a_file_that_is_being_copied(inbox: Inbox, coming: str) -> None:
+    (inbox.folder / "a.csv.meta.json").write_text("{}")
+    inbox.look()
+    inbox.look(59.0)
+    (inbox.folder / coming).write_text("x")
+    assert "a.csv.meta.json" not in inbox.look(100.0)[0]
+
+
 @pytest.mark.parametrize("name", [".a.jsonl", "a.jsonl.part", "a.jsonl.tmp", "a.crdownload", "a.filepart", "a.jsonl~", "a.swp"])
 def test_unfinished_names_are_left_alone(inbox: Inbox, name: str) -> None:
     (inbox.folder / name).write_text("x")
@@ -173,7 +190,7 @@ def test_everything_that_is_no_plain_final_file_is_refused_unopened(inbox: Inbox
             server.bind("socket.jsonl")
         finally:
             os.chdir(previous)
-    for name in ("data.csv", "data.json", "data.jsonl.gz", "program.exe", "noending"):
+    for name in ("data.csv.bz2", "data.txt.gz", "data.xlsx", "program.exe", "noending"):
         (folder / name).write_text("x")
     with (folder / "big.jsonl").open("wb") as file:
         file.truncate(LARGEST + 1)
@@ -182,7 +199,7 @@ def test_everything_that_is_no_plain_final_file_is_refused_unopened(inbox: Inbox
     kinds = ("folder", "pipe.jsonl", "link.jsonl", "broken.jsonl", "sidecar-link.jsonl.meta.json", "socket.jsonl")
     assert {name: codes.pop(name) for name in kinds} == dict.fromkeys(kinds, "not_a_regular_file")
     assert codes.pop("big.jsonl") == "too_big"
-    assert codes == dict.fromkeys(("data.csv", "data.json", "data.jsonl.gz", "program.exe", "noending"), "unknown_ending")
+    assert codes == dict.fromkeys(("data.csv.bz2", "data.txt.gz", "data.xlsx", "program.exe", "noending"), "unknown_ending")
 
 
 def test_missing_inbox_is_empty(inbox: Inbox) -> None:
