@@ -3,7 +3,7 @@
 Daemons, oracle, web, trainer and Weaver are victims, one every 3-8 s; a part of the kills waits for a moment that hurts: the
 trainer saves, a drop is being validated, the Weaver is in the middle of a start. A killed Weaver is started again by
 `weaver up` after a pause, in half of the cases with a daemon killed in between. Meanwhile files with known lines are dropped.
-In the end all of them must be trained, everything is stopped, and every rule of tests/faults/checks.py must hold.
+In the end all of them must be trained, everything is stopped, and every rule of weaver/drill/checks.py must hold.
 
 A recovery counts from the kill (or from `weaver up`, where no Weaver lived) to the first fresh RUNNING heartbeat of the
 replacement; the part of it before the replacement was started is back-off, which grows with every death in a row.
@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))  # tests/ is no installed package
 from core.errors import WeaverError
 from core.paths import Paths
 from core.status import read_supervisor_view
-from tests.faults import checks
-from tests.faults.drops import Drop, Dropper
-from tests.faults.killing import DAEMONS, MOMENTS, TRAINER, VICTIMS, WEAVER, Kill, Killer, doubles, start_weaver, zombies
+from weaver.drill import checks
+from weaver.drill.drops import Drop, Dropper
+from weaver.drill.killing import DAEMONS, MOMENTS, TRAINER, VICTIMS, WEAVER, Kill, Killer, doubles, start_weaver, zombies
 
 LOOK_S = 0.01
 GAP_S = (3.0, 8.0)
@@ -86,7 +86,7 @@ class Chaos:
             return
         self._next_drop = time.monotonic() + self.rng.uniform(*DROP_EVERY_S)
         if len(self.dropper.drops) == 2:
-            self.dropper.gsm8k()
+            self.dropper.by_columns(ROOT / "tests" / "data" / "gsm8k-300.jsonl")
         elif self.rng.random() < 0.5:
             self.dropper.by_rename(self.rng.randint(50, 800), self.rng.choice([1, 1, 3]))
         else:

@@ -8,7 +8,16 @@ from core import __version__
 from core.clock import Clock, iso
 from core.paths import Paths
 from core.process import this_process
-from core.status import ConfigStatus, Heartbeat, ProgramView, State, SupervisorView, write_heartbeat, write_supervisor_view
+from core.status import (
+    ConfigStatus,
+    Heartbeat,
+    ProgramView,
+    State,
+    SupervisorView,
+    read_supervisor_view,
+    write_heartbeat,
+    write_supervisor_view,
+)
 
 BEAT_S = 2.0
 PROMISE_S = 6.0
@@ -28,12 +37,12 @@ class Publisher:
         self, programs: Sequence[ProgramView], stopping: bool, problem: str, config: ConfigStatus | None = None,
         exit_code: int | None = None,
     ) -> None:  # fmt: skip
-        """Write the view if it changed or is gone, and the heartbeat if it is due."""
+        """Write the view if it changed, is gone or was torn, and the heartbeat if it is due."""
         view = SupervisorView(
             pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id, started_mono=self._started_mono,
             started_at=self._started_at, stopping=stopping, programs=list(programs), config=config,
         )  # fmt: skip
-        if view != self._view or not self._paths.supervisor.exists():
+        if view != self._view or read_supervisor_view(self._paths) != view:
             write_supervisor_view(self._paths, view)
             self._view = view
         if exit_code is not None or self._clock.mono() - self._beaten >= BEAT_S:

@@ -27,8 +27,8 @@ from core.orders import answer, answered, pending, place
 from core.records import encode_pretty, read_if_there
 from core.runs.run import Outcome, RunRequest
 from core.status import Heartbeat, State, read_heartbeat, write_heartbeat
-from tests.faults.drops import chat_lines
 from tests.faults.stage import AT, GONE, JOB, LINES, NOW, OTHER, Stage, claim, end
+from weaver.drill.drops import chat_lines
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from core.text.tokens import load_tokenizer
 from daemons.harness.context import Context
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
-from tests.faults.drops import chat_lines
 from trainer.tiny.tokenizer import save_tokenizer
+from weaver.drill.drops import chat_lines
 
 NOW = datetime(2026, 11, 20, 21, 30, tzinfo=UTC)
 AT = iso(NOW)

@@ -20,9 +20,9 @@ from core.liveness import Liveness
 from core.paths import Paths
 from core.process import spawned
 from tests.fakes import home_environment, make_home, wait_for
-from tests.faults import checks
-from tests.faults.drops import Dropper
-from tests.faults.killing import DAEMONS, ORACLE, TRAINER, VICTIMS, WEAVER, Killer, doubles, start_weaver, zombies
+from weaver.drill import checks
+from weaver.drill.drops import Dropper
+from weaver.drill.killing import DAEMONS, ORACLE, TRAINER, VICTIMS, WEAVER, Killer, doubles, start_weaver, zombies
 
 pytestmark = pytest.mark.timeout(600)
 SEED = 20261120

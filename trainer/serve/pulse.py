@@ -11,7 +11,7 @@ import logging
 from core import __version__
 from core.clock import Clock, iso
 from core.files import replace_quick
-from core.hosts import Endpoint
+from core.hosts import Endpoint, read_endpoint
 from core.paths import Paths
 from core.process import this_process
 from core.records import encode
@@ -52,9 +52,8 @@ class Pulse:
             self._log.error("no heartbeat could be written: %s", error)
 
     def _keep_endpoint(self) -> None:
-        path = self._paths.status / "endpoints" / f"{SERVICE}.json"
-        if self.endpoint is not None and not path.exists():
-            replace_quick(path, encode(self.endpoint))
+        if self.endpoint is not None and read_endpoint(self._paths, SERVICE) != self.endpoint:
+            replace_quick(self._paths.status / "endpoints" / f"{SERVICE}.json", encode(self.endpoint))
 
     def serve_at(self, endpoint: Endpoint) -> None:
         """Publish where the oracle answers from now on. Raises OSError."""

@@ -24,6 +24,7 @@ VERBS = {
     "trace": Verb("look", "a line, from the drop to the checkpoints that hold it", "weaver.cli.history:trace"),
     "doctor": Verb("mend", "what is wrong here, and which command helps", "weaver.cli.doctor:doctor"),
     "mend": Verb("mend", "do what is safe of it; --dry-run only says what", "weaver.cli.mend:mend"),
+    "drill": Verb("mend", "break a factory made for it; prove that nothing is lost", "weaver.cli.drill:drill"),
     "restart": Verb("mend", "start one program anew", "weaver.cli.factory:restart"),
     "queue": Verb("", "ls show add why wait promote retry rm pause resume stop skip", "weaver.cli.queue:app"),
     "data": Verb("", "check preview stats convert", "weaver.cli.data:app"),

@@ -23,6 +23,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "trace": ("core.accounting.trace:Trace",),
     "doctor": ("weaver.doctor:Diagnosis",),
     "mend": ("weaver.mend:Mending",),
+    "drill": ("weaver.drill.records:Drill",),
     "queue ls": ("weaver.queue_list:QueueList",),
     "queue show": ("weaver.cli.queue_told:JobView",),
     "queue add": ("weaver.cli.queue_add:Added",),

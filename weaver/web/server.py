@@ -21,7 +21,7 @@ from core import __version__
 from core.clock import Clock, SystemClock, iso
 from core.errors import InvalidConfig, WeaverError
 from core.files import replace_quick
-from core.hosts import Endpoint, port_variable, wanted_port
+from core.hosts import Endpoint, port_variable, read_endpoint, wanted_port
 from core.http.ports import take_port
 from core.in_force import InForce, read_in_force
 from core.keys import read_key
@@ -61,9 +61,8 @@ class Pulse:
         )  # fmt: skip
         try:
             write_heartbeat(self._paths, beat)
-            path = self._paths.status / "endpoints" / f"{NAME}.json"
-            if self.endpoint is not None and not path.exists():
-                replace_quick(path, encode(self.endpoint))
+            if self.endpoint is not None and read_endpoint(self._paths, NAME) != self.endpoint:
+                replace_quick(self._paths.status / "endpoints" / f"{NAME}.json", encode(self.endpoint))
         except OSError as problem:
             self._log.error("no heartbeat could be written: %s", problem)
 

@@ -44,6 +44,7 @@ READING = {
 ACTING = {
     "ckpt rm": ["tiny@3", "--dry-run"],
     "data convert": ["{file}", "-o", "{file}.out"],
+    "drill": ["--dry-run"],
     "mend": ["--dry-run"],
     "queue add": ["{file}"],
     "queue pause": [],

@@ -1,6 +1,7 @@
 """Files with known, unique lines for the inbox of a factory that is being killed: by rename, and by a slow copy.
 
-Shared by test_kills and by benchmarks/kills.py.
+Place in the flow: `weaver drill`, tests/faults and benchmarks/kills.py drop by it. Files written: drops and sidecars in the
+inbox of the given home, as a person writes them. Invariant: no two lines of all the drops are alike.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from core.jobs.inbox import SIDECAR_ENDING
 from core.jobs.job import JobTraining, Sidecar
 from core.paths import Paths
 from core.records import encode_pretty, read
-from tests.fakes import ROOT
-
-GSM8K = ROOT / "tests" / "data" / "gsm8k-300.jsonl"
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,14 @@ class Dropper:
         """Say whether a slow copy is under way."""
         return bool(self._copies)
 
-    def gsm8k(self) -> Drop:
-        """Drop the questions of GSM8K with a sidecar that maps their columns."""
-        name = "kills-gsm8k.jsonl"
-        data = GSM8K.read_bytes()
+    def by_columns(self, file: Path) -> Drop:
+        """Drop a copy of a JSONL file that has questions, with its sidecar, which maps its columns."""
+        name = f"kills-{file.stem}.jsonl"
+        data = file.read_bytes()
         rows: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
         drop = Drop(name, [row["question"].strip() for row in rows], 1)
         self.drops.append(drop)
-        sidecar = read(Sidecar, Path(f"{GSM8K}{SIDECAR_ENDING}"))
+        sidecar = read(Sidecar, Path(f"{file}{SIDECAR_ENDING}"))
         replace_durable(self.paths.inbox / f"{name}{SIDECAR_ENDING}", encode_pretty(sidecar))
         replace_durable(self.paths.inbox / name, data)
         return drop

@@ -1,7 +1,7 @@
 """kill -9 for the programs of one running factory, at moments that hurt, and the time until each has a replacement.
 
-Shared by test_kills and by benchmarks/kills.py. Only processes of the given home are ever signalled, by pid, start time and
-boot id. Nothing here waits: the caller looks again and again.
+Place in the flow: `weaver drill`, tests/faults and benchmarks/kills.py kill by it. Reads heartbeats and /proc. Invariant: only
+processes of the given home are signalled, by pid, start time and boot id. Nothing here waits: callers look again and again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What must hold in a home after whatever was done to its programs: judged from the files alone, after everything has stopped.
 
-Shared by test_kills and by benchmarks/kills.py. Every function gives sentences about what is wrong; none is good.
+Place in the flow: `weaver drill`, tests/faults and benchmarks/kills.py ask in the end. Reads queue/ and models/, no writing.
+Invariant: every function gives sentences about what is wrong; none is good.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.paths import STATES, Paths
 from core.process import spawned
 from core.records import decode, read, read_if_there
 from core.runs.run import Plan, RowSpan
-from tests.faults.drops import Drop
+from weaver.drill.drops import Drop
 
 
 def violations(paths: Paths, drops: Sequence[Drop]) -> list[str]:

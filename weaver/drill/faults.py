@@ -1,0 +1,293 @@
+"""The faults of a drill, each made in a running factory, and what must be so after it.
+
+Place in the flow: weaver/drill/run.py makes them one after the other in one Site. Each gives Trials: how often it was made, how
+long everything took to be well again, and what was not as it must be. Files written: status files and config/weaver.yaml of the
+drill's own home. Invariant: a fault is over when its function returns, whether or not the factory stood it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from core.checkpoints.champion import read_champion
+from core.files import replace_durable
+from core.jobs.spool import Spool
+from core.process import send_signal, spawned
+from core.status import read_heartbeat, read_supervisor_view
+from weaver.desired import PROGRAMS
+from weaver.drill.killing import DAEMONS, HEAVY, ORACLE, TRAINER, WEAVER, Kill
+from weaver.drill.records import Trials
+from weaver.drill.site import Site
+
+LIGHT = (*DAEMONS, "web")
+PROMPT = tuple(program.name for program in PROGRAMS if program.name in LIGHT and ORACLE not in program.after)
+"""Those that wait for nobody's import of torch."""
+BACK_S, HEALTHY_S, TRAINED_S = 60.0, 90.0, 300.0
+VIEWS_BACK_S = 15.0
+DELETE_EVERY_S = 3.0
+FLOOR = ("disk: {floor_gb: 0.1}", "disk: {floor_gb: 1000000}")
+FULL_LOOK_S = 4.0
+GAVE_WAY = 7
+WAITING_S = 8.0
+
+Fault = Callable[[Site, int], Trials]
+
+
+def _ended(site: Site, trials: Trials) -> Trials:
+    """Wait until all is well, and judge what is there."""
+    if site.until(site.is_healthy, HEALTHY_S) is None:
+        late = [kill.program for kill in site.killer.waiting()]
+        trials.violations.append(f"{trials.fault}: not healthy after {HEALTHY_S:.0f} s; not back: {late}")
+    trials.violations += [f"{trials.fault}: {text}" for text in site.broken()]
+    return trials
+
+
+def _kill_each(site: Site, trials: Trials, programs: tuple[str, ...]) -> Trials:
+    """Kill these programs one by one at random moments; each is to come back before the next one dies."""
+    for program in site.rng.sample(programs, len(programs)):
+        site.pass_s(site.rng.uniform(0.0, 0.5))
+        kill = site.killer.kill(program, trials.fault)
+        if kill is None:
+            trials.violations.append(f"{trials.fault}: {program} did not live")
+            continue
+        trials.count += 1
+        if site.until(partial(_is_back, kill), BACK_S) is None:
+            trials.violations.append(f"{trials.fault}: {program} did not come back within {BACK_S:.0f} s")
+        elif kill.recovered is not None:
+            trials.recoveries.append(kill.recovered - kill.since)
+    return _ended(site, trials)
+
+
+def kill_idle(site: Site, _: int) -> Trials:
+    """kill -9 of each light program while nothing is to be done."""
+    return _kill_each(site, Trials("kill, idle", "kill -9 of every daemon and the web process, nothing to do"), LIGHT)
+
+
+def kill_training(site: Site, _: int) -> Trials:
+    """kill -9 of each light program while drops arrive and the trainer trains."""
+    trials = Trials("kill, training", "kill -9 of every daemon and the web process while drops arrive and are trained")
+    site.dropper.by_rename(400, epochs=4)
+    site.dropper.by_slow_copy(200)
+    if site.until(lambda: TRAINER in site.killer.alive() and Spool(site.paths).list("processing"), BACK_S) is None:
+        trials.violations.append("kill, training: no training began")
+    return _kill_each(site, trials, LIGHT)
+
+
+def kill_heavy(site: Site, count: int) -> Trials:
+    """kill -9 of the oracle, and of the trainer in the middle of a save."""
+    trials = Trials("kill, heavy", "kill -9 of the oracle, and of the trainer in a save; both import their libraries again")
+    for program in (*[TRAINER] * count, ORACLE):
+        if program == TRAINER:
+            site.dropper.by_rename(200, epochs=6)
+            if site.until(lambda: site.killer.is_moment("saving"), TRAINED_S) is None:
+                trials.violations.append("kill, heavy: the trainer did not save")
+        kill = site.killer.kill(program, "saving" if program == TRAINER else "random")
+        if kill is None:
+            continue
+        trials.count += 1
+        if site.until(partial(_is_back, kill), TRAINED_S) is None:
+            trials.violations.append(f"kill, heavy: {program} did not come back")
+        elif kill.recovered is not None:
+            trials.recoveries.append(kill.recovered - kill.since)
+    return _ended(site, trials)
+
+
+def kill_weaver(site: Site, count: int) -> Trials:
+    """kill -9 of the Weaver; everything goes on, the next Weaver adopts it."""
+    trials = Trials("kill the Weaver", "kill -9 of the Weaver; `weaver up` again: what lives is adopted")
+    for _ in range(count):
+        before = site.killer.alive()
+        kill = site.killer.kill(WEAVER)
+        if kill is None:
+            trials.violations.append("kill the Weaver: there was none")
+            continue
+        trials.count += 1
+        site.start()
+        if site.until(partial(_is_back, kill), BACK_S) is not None and kill.recovered is not None:
+            trials.recoveries.append(kill.recovered - kill.since)
+        after = site.killer.alive()
+        lost = [name for name in before if name not in (WEAVER, TRAINER) and before[name] != after.get(name)]
+        trials.violations += [f"kill the Weaver: {name} was not adopted" for name in lost]
+    return _ended(site, trials)
+
+
+def kill_everything(site: Site, count: int) -> Trials:
+    """kill -9 of everything at once while it works, then `weaver up`; the time until every light program runs."""
+    trials = Trials("kill everything", "kill -9 of all programs at once, then `weaver up`; until all run that need no torch")
+    for _ in range(count):
+        site.dropper.by_rename(100, epochs=2)
+        site.until(lambda: Spool(site.paths).list("processing"), BACK_S)
+        before = len(site.killer.kills)
+        site.killer.power_cut()
+        site.until(lambda: not list(spawned(site.paths.home_id)), BACK_S)
+        site.paths.supervision.unlink(missing_ok=True)  # so many deaths in so short a time would be a crash loop
+        trials.count += 1
+        site.start()
+        if site.until(lambda: not [kill for kill in site.killer.waiting() if kill.program not in HEAVY], BACK_S) is None:
+            trials.violations.append(f"kill everything: not all light programs ran within {BACK_S:.0f} s")
+        cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT]
+        trials.recoveries.append(max(kill.recovered - kill.since for kill in cut if kill.recovered is not None))
+    return _ended(site, trials)
+
+
+def freeze(site: Site, count: int) -> Trials:
+    """SIGSTOP of a daemon: hung is not dead, so it is noticed by its beats and replaced."""
+    trials = Trials("freeze", "SIGSTOP of a daemon; it is replaced once its beat is 6 s overdue and it does not end when asked")
+    for program in site.rng.sample(DAEMONS, count):
+        site.until(partial(_waits, site, program), BACK_S)
+        ref = site.killer.alive().get(program)
+        if ref is None or not send_signal(ref, signal.SIGSTOP):
+            trials.violations.append(f"freeze: {program} did not live")
+            continue
+        trials.count += 1
+
+        def is_new(name: str = program, old: int = ref.pid) -> bool:
+            beat = read_heartbeat(site.paths, name)
+            return beat is not None and beat.pid != old
+
+        took = site.until(is_new, BACK_S)
+        if took is None:
+            send_signal(ref, signal.SIGCONT)
+            trials.violations.append(f"freeze: {program} was not replaced within {BACK_S:.0f} s")
+        else:
+            trials.recoveries.append(took)
+    return _ended(site, trials)
+
+
+def _waits(site: Site, program: str) -> bool:
+    """Say whether a daemon is between two ticks: in one, it may be silent for minutes."""
+    beat = read_heartbeat(site.paths, program)
+    return beat is not None and beat.next_due_mono - beat.beat_mono < WAITING_S
+
+
+def tear_status(site: Site, count: int) -> Trials:
+    """Cut every status file to half; its owner writes it again."""
+    trials = Trials("torn status", "every file in status/ cut to half of its size")
+    for _ in range(count):
+        torn = {path: path.read_bytes() for path in site.paths.status.rglob("*.json") if path.is_file()}
+        for path, data in torn.items():
+            path.write_bytes(data[: len(data) // 2])
+        trials.count += len(torn)
+        took = site.until(partial(_are_whole, torn), VIEWS_BACK_S)
+        if took is None:
+            left = [str(path.relative_to(site.paths.home)) for path in torn if not _is_whole(path)]
+            trials.violations.append(f"torn status: still torn after {VIEWS_BACK_S:.0f} s: {left}")
+        else:
+            trials.recoveries.append(took)
+    return _ended(site, trials)
+
+
+def _is_back(kill: Kill) -> bool:
+    return kill.recovered is not None
+
+
+def _is_gone(path: Path) -> bool:
+    return not path.exists()
+
+
+def _are_whole(paths: Iterable[Path]) -> bool:
+    return all(map(_is_whole, paths))
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether a file is JSON, or gone."""
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def delete_status(site: Site, count: int) -> Trials:
+    """Delete status/ again and again; what is true is the same before and after."""
+    trials = Trials("deleted status", f"status/ deleted every {DELETE_EVERY_S:.0f} s; same champion, pause, pins and programs")
+    before, living = _truth(site), site.killer.alive()
+    for _ in range(count):
+        gone = site.paths.home / ".deleted-status"
+        site.paths.status.rename(gone)
+        shutil.rmtree(gone)
+        trials.count += 1
+        site.pass_s(DELETE_EVERY_S)
+    took = site.until(site.is_healthy, VIEWS_BACK_S)
+    if took is not None:
+        trials.recoveries.append(took + DELETE_EVERY_S)
+    if _truth(site) != before:
+        trials.violations.append(f"deleted status: {_truth(site)}, before {before}")
+    restarted = [name for name, ref in site.killer.alive().items() if name != TRAINER and living.get(name) != ref]
+    trials.violations += [f"deleted status: {name} was started again: {_told(site, name)}" for name in restarted]
+    return _ended(site, trials)
+
+
+def _told(site: Site, name: str) -> str:
+    """Give what the Weaver says of a program."""
+    view = read_supervisor_view(site.paths)
+    found = [program for program in view.programs if program.name == name] if view is not None else []
+    return f"restarts {found[0].restarts}, last exit {found[0].last_exit}, {found[0].reason!r}" if found else "nothing"
+
+
+def _truth(site: Site) -> tuple[str | None, bool, tuple[str, ...]]:
+    """Give what nobody may lose: the champion, the pause, the pins."""
+    champion = read_champion(site.paths, "tiny")
+    pins = tuple(sorted(path.name for path in site.paths.model("tiny").pins.glob("*.json")))
+    return champion.checkpoint if champion else None, site.paths.paused.exists(), pins
+
+
+def fill_disk(site: Site, count: int) -> Trials:
+    """Let the disk be below its floor, by raising the floor; intake stops, and goes on by itself."""
+    trials = Trials("disk full", "disk.floor_gb above what is free, then as before; the time until intake goes on by itself")
+    path = site.paths.config / "weaver.yaml"
+    before = path.read_bytes()
+    for _ in range(count):
+        replace_durable(path, before.replace(FLOOR[0].encode(), FLOOR[1].encode()))
+        trials.count += 1
+        if site.until(lambda: _pauses(site), BACK_S) is None:
+            trials.violations.append("disk full: intake does not say that it pauses")
+        drop = site.dropper.by_rename(50)
+        site.pass_s(FULL_LOOK_S)
+        if not (site.paths.inbox / drop.name).exists():
+            trials.violations.append("disk full: a drop was taken")
+        replace_durable(path, before)
+        took = site.until(partial(_is_gone, site.paths.inbox / drop.name), BACK_S)
+        if took is None:
+            trials.violations.append(f"disk full: intake did not go on within {BACK_S:.0f} s")
+        else:
+            trials.recoveries.append(took)
+    return _ended(site, trials)
+
+
+def _pauses(site: Site) -> bool:
+    beat = read_heartbeat(site.paths, "watch_inbox")
+    return beat is not None and beat.last_report is not None and "paused" in beat.last_report.note
+
+
+def race(site: Site, count: int) -> Trials:
+    """Start second Weavers at once beside the one that runs; each must give way."""
+    trials = Trials("second Weaver", "`weaver supervise` beside a running Weaver: exit 7, and the holder stays")
+    holder = site.killer.alive().get(WEAVER)
+    for _ in range(count):
+        trials.count += 1
+        code = site.weaver("supervise")
+        if code != GAVE_WAY or site.killer.alive().get(WEAVER) != holder:
+            trials.violations.append(
+                f"second Weaver: exit {code}, the Weaver is {site.killer.alive().get(WEAVER)}, was {holder}"
+            )
+    return _ended(site, trials)
+
+
+def clock(_site: Site, _count: int) -> Trials:
+    """Say that the clock is not set here."""
+    return Trials("clock", "not done here: programs read the machine's clock, which a drill may not set; tests do it")
+
+
+FAULTS: dict[Fault, tuple[int, int]] = {
+    kill_idle: (1, 1), kill_training: (1, 1), kill_heavy: (1, 5), kill_weaver: (1, 10), kill_everything: (1, 10),
+    freeze: (1, 4), tear_status: (1, 5), delete_status: (2, 20), fill_disk: (1, 3), race: (2, 100), clock: (0, 0),
+}  # fmt: skip
+"""Every fault with its number of trials in a short drill and in a full one."""

@@ -1,0 +1,67 @@
+"""A whole drill: build a home, start it, make every fault, let it come to rest, stop it, judge what is left, remove it.
+
+Place in the flow: `weaver drill` and benchmarks/faults.py call run(). Files: those of weaver/drill/site.py. Invariant: no
+other home is touched; whatever happens, nothing is left running.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from core.accounting.audit import audit
+from weaver.drill.checks import violations
+from weaver.drill.faults import FAULTS, FLOOR, TRAINED_S
+from weaver.drill.killing import doubles, zombies
+from weaver.drill.records import Drill, DrilledFault, Trials
+from weaver.drill.site import Site, new_home
+
+
+def planned(full: bool, seed: int) -> Drill:
+    """Give what a drill would do."""
+    return Drill(
+        ok=True, seed=seed, full=full, seconds=0.0, lines=None, violations=[],
+        faults=[DrilledFault(
+            fault=make.__name__, trials=counts[full], violations=0, p50_s=None, p95_s=None, max_s=None,
+            note=(make.__doc__ or "").splitlines()[0],
+        ) for make, counts in FAULTS.items()],
+    )  # fmt: skip
+
+
+def run(full: bool, seed: int, say: Callable[[Trials], None], note: Callable[[str], None] = lambda text: None) -> Drill:
+    """Do a whole drill; say() is told of every fault when it is over, note() what is going on.
+
+    Raises Conflict, NotFound, StartFailed before anything is broken.
+    """
+    began = time.monotonic()
+    site = Site(new_home(), random.Random(seed))
+    try:
+        config = site.paths.config / "weaver.yaml"
+        config.write_text(config.read_text(encoding="utf-8").replace("disk: {floor_gb: 5}", FLOOR[0]), encoding="utf-8")
+        note(f"starting a factory in {site.paths.home}")
+        site.start()
+        done = list[Trials]()
+        for make, counts in FAULTS.items():
+            note(f"{make.__name__}: {(make.__doc__ or '').splitlines()[0]}")
+            done.append(make(site, counts[full]))
+            say(done[-1])
+        note("waiting until everything that was dropped is trained")
+        rest = _rest(site)
+    finally:
+        site.remove()
+    found = [text for trials in done for text in trials.violations] + rest.violations
+    return Drill(
+        ok=not found, seed=seed, full=full, seconds=time.monotonic() - began, lines=rest.lines, violations=found,
+        faults=[trials.record() for trials in done],
+    )  # fmt: skip
+
+
+def _rest(site: Site) -> Drill:
+    """Let everything be trained, stop it, and judge what is left."""
+    found = [] if site.until(site.is_drained, TRAINED_S) is not None else ["not everything was trained in time"]
+    found += [f"a zombie: {one}" for one in zombies(site.paths)] + [f"lives twice: {one}" for one in doubles(site.paths)]
+    if code := site.weaver("down"):
+        found.append(f"`weaver down` ended with exit code {code}")
+    found += violations(site.paths, site.dropper.drops)
+    return Drill(ok=not found, seed=0, full=False, seconds=0.0, faults=[], lines=audit(site.paths).lines, violations=found)
