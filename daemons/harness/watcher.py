@@ -69,8 +69,9 @@ class Watcher:
         if self._observer is None and spots:
             self._observer = self._new_observer()
             self._observer.start()
-        for spot in set(self._watches) - spots:
-            self._observer.unschedule(self._watches.pop(spot))
+        gone = {self._watches.pop(spot) for spot in set(self._watches) - spots}
+        for watch in gone - set(self._watches.values()):  # two names in one folder share a watch
+            self._observer.unschedule(watch)
         for spot in spots - set(self._watches):
             try:
                 self._watches[spot] = self._observer.schedule(

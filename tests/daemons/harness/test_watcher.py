@@ -123,6 +123,22 @@ def test_folder_replaced_between_two_looks_is_watched_anew(watch: Watch, tmp_pat
     assert hints.came()
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_folder_of_two_watched_files_may_vanish_and_come_again(watch: Watch, tmp_path: Path, options: Any) -> None:
+    (tmp_path / "status").mkdir()
+    watcher, hints = watch("status/ranking.json", "status/deployment.json", **options)
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "status")
+        watcher.refresh()
+        (tmp_path / "status").mkdir()
+        watcher.refresh()
+        hints.came()
+        for name in ("ranking.json", "deployment.json"):
+            replace_durable(tmp_path / "status" / name, b"{}")
+            watcher.refresh()
+            assert hints.came(), name
+
+
 def test_missing_inotify_is_said_and_does_not_raise(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "queue").mkdir()
     watcher, _ = watch("queue", new_observer=no_inotify)
