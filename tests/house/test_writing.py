@@ -22,6 +22,8 @@ WRITERS = {
     "core/jobs/check.py": ("outside of the home", "copies the file that is checked into the temporary folder of its caller"),
     "core/jobs/archive.py": (".data.jsonl.zst.part", "compresses under a dot-name of the job; the rename publishes the copy"),
     "core/jobs/intake.py": (".building/", "writes a job's lines there; the move to the queue publishes them"),
+    "core/jobs/unpack/__main__.py": (".building/", "unpacks Parquet into the drop's private folder while it is read"),
+    "core/jobs/unpack/output.py": (".building/", "writes the drop's lines into its private folder; never published"),
     "trainer/model.py": (".staging/", "writes the base there; seal and move publish it"),
     "trainer/resume.py": (".staging/", "writes the training state there; seal and move publish it"),
     "trainer/tiny/model.py": (".staging/", "transformers writes the embedded model into the folder it is given"),
