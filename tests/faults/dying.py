@@ -27,7 +27,7 @@ def dies_at(call: int, inside: os.PathLike[str], do: Callable[[], object]) -> bo
     if pid == 0:
         code = BROKEN
         try:
-            _die_at(call, os.fspath(inside))
+            die_at(call, os.fspath(inside))
             do()
             code = UNHARMED
         finally:  # the copy of a test must never go on as a test
@@ -42,7 +42,8 @@ def dies_at(call: int, inside: os.PathLike[str], do: Callable[[], object]) -> bo
     return False
 
 
-def _die_at(call: int, inside: str) -> None:
+def die_at(call: int, inside: str) -> None:
+    """Let this process be killed just before its n-th call (from 1, from now on) that changes something inside a folder."""
     left = call
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
