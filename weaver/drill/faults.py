@@ -138,8 +138,11 @@ def kill_everything(site: Site, count: int) -> Trials:
 def freeze(site: Site, count: int) -> Trials:
     """SIGSTOP of a daemon: hung is not dead, so it is noticed by its beats and replaced."""
     trials = Trials("freeze", "SIGSTOP of a daemon; it is replaced once its beat is 6 s overdue and it does not end when asked")
-    for program in site.rng.sample(DAEMONS, count):
-        site.until(partial(_waits, site, program), BACK_S)
+    left = list(DAEMONS)
+    for _ in range(count):
+        site.until(lambda: any(_waits(site, name) for name in left), BACK_S)
+        program = site.rng.choice([name for name in left if _waits(site, name)] or left)
+        left.remove(program)
         ref = site.killer.alive().get(program)
         if ref is None or not send_signal(ref, signal.SIGSTOP):
             trials.violations.append(f"freeze: {program} did not live")

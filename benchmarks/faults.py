@@ -1,0 +1,209 @@
+"""Faults injected on purpose, and what they broke: the numbers of trials that the claims name.
+
+In one process: every protocol of tests/faults/protocols.py killed, filled, broken and cut from power in every call. A trainer
+killed in every step of a run of sixty, and in saves, compared with the uninterrupted run to the last bit. Status files read
+while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a hundred second Weavers.
+Writes benchmarks/results/faults.json and, as a picture, faults.svg.
+
+Usage: .venv/bin/python benchmarks/faults.py [--scale 1.0] [--seed 20261121]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import itertools
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from factory import ROOT, publish
+
+sys.path.insert(0, str(ROOT))  # tests/ is no installed package
+
+from picture import Cell, draw
+
+from core.errors import WeaverError
+from core.files import replace_quick
+from tests.faults.breaking import BrokenAt, Killed
+from tests.faults.power_cut import every_cut
+from tests.faults.protocols import PROTOCOLS, Protocol
+from tests.faults.stage import Stage
+from weaver.drill.records import Drill
+from weaver.drill.run import run as run_drill
+
+SAVES, STEPS, READS, DISKS = 200, 60, 1_000_000, 200
+FAULTS = {
+    "killed": (None, False),
+    "killed after": (None, True),
+    "disk full": (errno.ENOSPC, False),
+    "disk broken": (errno.EIO, False),
+}
+CALLS_OF_A_RUN = 900
+
+
+def protocols(scale: float, rng: random.Random, root: Path) -> list[Cell]:
+    """Break every call of every protocol."""
+    cells, numbers = list[Cell](), itertools.count()
+    for name in ("killed", "disk full", "disk broken", "power cut"):
+        count, found = 0, list[str]()
+        for protocol in PROTOCOLS:
+            if name == "power cut":
+                made, wrong = _cut(protocol, max(4, int(DISKS * scale)), rng, root, numbers)
+            else:
+                made, wrong = _break(protocol, [key for key in FAULTS if key.startswith(name)], root, numbers)
+            count, found = count + made, found + wrong
+        cells.append(Cell(name, "I1 I2 I3 I7 I8 I11", count, found))
+        print(f"{name}: {count} trials of {len(PROTOCOLS)} protocols, {len(found)} violations", flush=True)
+    return cells
+
+
+def _break(protocol: Protocol, faults: Sequence[str], root: Path, numbers: Iterator[int]) -> tuple[int, list[str]]:
+    count, found = 0, list[str]()
+    for fault in faults:
+        for at in itertools.count():
+            home, ops = root / str(next(numbers)), BrokenAt(at, *FAULTS[fault])
+            with contextlib.suppress(Killed, OSError, WeaverError):
+                protocol.begin(protocol.make(home), ops)
+            found += protocol.judge(home, f"{fault} in call {at}", not ops.was_reached)
+            shutil.rmtree(home)
+            if not ops.was_reached:
+                break
+            count += 1
+    return count, found
+
+
+def _cut(protocol: Protocol, most: int, rng: random.Random, root: Path, numbers: Iterator[int]) -> tuple[int, list[str]]:
+    folder = root / f"cut-{next(numbers)}"
+    folder.mkdir()
+
+    def judge(home: Path, what: str, is_done: bool) -> list[str]:
+        found = protocol.judge(home, what, is_done)
+        shutil.rmtree(home)
+        return found
+
+    def make() -> Path:
+        return protocol.make(folder / str(next(numbers))).paths.home
+
+    count, found = every_cut(make, lambda home, ops: protocol.begin(Stage(home), ops), judge, most=most, rng=rng)
+    shutil.rmtree(folder)
+    return count, found
+
+
+def trainer(scale: float, rng: random.Random, root: Path) -> list[Cell]:
+    """Kill a trainer after every step of a run, and in saves; compare with the run that was not killed."""
+    from tests.faults import trainer_lives as lives
+
+    made = lives.make_base(root / "base")
+    cells = list[Cell]()
+    for name, count in (("in a step", STEPS), ("in a save", SAVES)):
+        job = lives.LONG if name == "in a step" else lives.SHORT
+        run = lives.Run(job, {}, 60.0 if name == "in a step" else 2.0)
+        whole = lives.make_home(made, root / f"whole {name}", run)
+        assert not lives.has_lived(whole, run, lives.Death())
+        found, killed = list[str](), 0
+        for number in range(1, max(2, int(count * scale)) + 1):
+            home = lives.make_home(made, root / "killed", run)
+            at = 1 + (number - 1) * STEPS // max(2, int(STEPS * scale))
+            step = lives.Death(step=at) if name == "in a step" else lives.Death(call=rng.randint(1, CALLS_OF_A_RUN))
+            killed += lives.has_lived(home, run, step)
+            lives.has_lived(home, run, lives.Death())
+            found += [f"{step}: {text}" for text in lives.differences(home, whole, run)]
+            shutil.rmtree(home.paths.home)
+            lives.told_in(home.paths.home).unlink()
+        cells.append(Cell(f"trainer killed {name}", "I2 I6 I7", killed, found))
+        print(f"trainer killed {name}: {killed} kills, {len(found)} differences", flush=True)
+    return cells
+
+
+def torn_reads(scale: float, root: Path) -> Cell:
+    """Read a status file again and again while it is replaced."""
+    path, is_over, torn = root / "status" / "a.json", threading.Event(), list[str]()
+    contents = [json.dumps({"beat": number, "fill": "x" * (number * 37 % 4000)}).encode() for number in range(200)]
+    replace_quick(path, contents[0])
+
+    def write() -> None:
+        for content in itertools.cycle(contents):
+            if is_over.is_set():
+                return
+            replace_quick(path, content)
+
+    writer, count = threading.Thread(target=write), int(READS * scale)
+    writer.start()
+    whole = set(contents)
+    for _ in range(count):
+        data = path.read_bytes()
+        if data not in whole:
+            torn.append(f"{len(data)} bytes")
+    is_over.set()
+    writer.join()
+    print(f"status read: {count} reads, {len(torn)} torn", flush=True)
+    return Cell("status read while written", "I4", count, torn)
+
+
+def drill_cells(found: Drill) -> list[Cell]:
+    """Give the faults of a drill as rows of the picture."""
+    rows = [fault for fault in found.faults if fault.trials]
+    rules = "I1 I2 I3 I4 I7 I8 I9 I10 I11 I12"
+    texts = {fault.fault: [text for text in found.violations if text.startswith(f"{fault.fault}:")] for fault in rows}
+    return [Cell(f"factory: {fault.fault}", rules, fault.trials, texts[fault.fault]) for fault in rows]
+
+
+def figures_of(cells: Sequence[Cell], found: Drill) -> dict[str, float]:
+    """Give the numbers for the README."""
+    by_name = {cell.fault: cell for cell in cells}
+    drilled = {fault.fault: fault for fault in found.faults}
+    out: dict[str, float] = {
+        "trials": sum(cell.trials for cell in cells), "violations": sum(len(cell.violations) for cell in cells),
+        "power_cut_disks": by_name["power cut"].trials, "status_reads": by_name["status read while written"].trials,
+        "torn_reads": len(by_name["status read while written"].violations),
+        "kills_in_steps": by_name["trainer killed in a step"].trials,
+        "kills_in_saves": by_name["trainer killed in a save"].trials,
+        "resume_mismatches": sum(len(by_name[f"trainer killed in a {what}"].violations) for what in ("step", "save")),
+        "unaccounted_lines": found.lines.unaccounted if found.lines else 0, "drill_violations": len(found.violations),
+    }  # fmt: skip
+    for key, fault in (("idle", "kill, idle"), ("training", "kill, training"), ("cold", "kill everything")):
+        one = drilled[fault]
+        for share, value in (("p50", one.p50_s), ("p95", one.p95_s), ("max", one.max_s)):
+            if value is not None:
+                out[f"{key}_recovery_{share}_s"] = value
+    return out
+
+
+def main() -> None:
+    """Run and publish."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="this share of the trials")
+    parser.add_argument("--seed", type=int, default=20261121)
+    args = parser.parse_args()
+    rng, began = random.Random(args.seed), time.monotonic()
+    print(f"seed {args.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="weaver-faults-") as name:
+        root = Path(name)
+        cells = [*protocols(args.scale, rng, root), torn_reads(args.scale, root), *trainer(args.scale, rng, root)]
+    found = run_drill(args.scale >= 1.0, args.seed, lambda trials: None, lambda text: print(text, flush=True))
+    cells += drill_cells(found)
+    violations = [text for cell in cells for text in cell.violations]
+    draw(cells, ROOT / "benchmarks" / "results" / "faults.svg")
+    table = [{"fault": cell.fault, "trials": cell.trials, "violations": len(cell.violations)} for cell in cells]
+    recoveries = [
+        {"fault": one.fault, "trials": one.trials, "p50_s": one.p50_s, "p95_s": one.p95_s, "max_s": one.max_s}
+        for one in found.faults
+    ]
+    publish(
+        "faults", figures_of(cells, found), seed=args.seed, scale=args.scale, seconds=round(time.monotonic() - began),
+        table=table, recoveries=recoveries, violations=[*violations, *found.violations],
+    )  # fmt: skip
+    if violations or found.violations:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
