@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from factory import ROOT, publish
 
@@ -46,7 +47,7 @@ FAULTS = {
     "disk full": (errno.ENOSPC, False),
     "disk broken": (errno.EIO, False),
 }
-CALLS_OF_A_RUN = 900
+CALLS_OF_A_RUN = 300
 
 
 def protocols(scale: float, rng: random.Random, root: Path) -> list[Cell]:
@@ -101,26 +102,33 @@ def trainer(scale: float, rng: random.Random, root: Path) -> list[Cell]:
     """Kill a trainer after every step of a run, and in saves; compare with the run that was not killed."""
     from tests.faults import trainer_lives as lives
 
+    steps, saves = max(2, int(STEPS * scale)), max(2, int(SAVES * scale))
+    in_steps = [[lives.Death(step=1 + number * STEPS // steps)] for number in range(steps)]
+    in_saves = ([lives.Death(call=rng.randint(1, CALLS_OF_A_RUN)) for _ in range(2)] for _ in itertools.count())
     made = lives.make_base(root / "base")
-    cells = list[Cell]()
-    for name, count in (("in a step", STEPS), ("in a save", SAVES)):
-        job = lives.LONG if name == "in a step" else lives.SHORT
-        run = lives.Run(job, {}, 60.0 if name == "in a step" else 2.0)
-        whole = lives.make_home(made, root / f"whole {name}", run)
-        assert not lives.has_lived(whole, run, lives.Death())
-        found, killed = list[str](), 0
-        for number in range(1, max(2, int(count * scale)) + 1):
-            home = lives.make_home(made, root / "killed", run)
-            at = 1 + (number - 1) * STEPS // max(2, int(STEPS * scale))
-            step = lives.Death(step=at) if name == "in a step" else lives.Death(call=rng.randint(1, CALLS_OF_A_RUN))
-            killed += lives.has_lived(home, run, step)
-            lives.has_lived(home, run, lives.Death())
-            found += [f"{step}: {text}" for text in lives.differences(home, whole, run)]
-            shutil.rmtree(home.paths.home)
-            lives.told_in(home.paths.home).unlink()
-        cells.append(Cell(f"trainer killed {name}", "I2 I6 I7", killed, found))
-        print(f"trainer killed {name}: {killed} kills, {len(found)} differences", flush=True)
-    return cells
+    kinds = {
+        "in a step": (lives.Run(lives.LONG, {}, 60.0), in_steps, steps),
+        "in a save": (lives.Run(lives.SHORT, {}, 2.0), in_saves, saves),
+    }
+    return [_killed(lives, name, run, deaths, count, made, root) for name, (run, deaths, count) in kinds.items()]
+
+
+def _killed(lives: Any, name: str, run: Any, histories: Iterable[list[Any]], most: int, made: Any, root: Path) -> Cell:
+    """Let every history be trained to its end, whatever kills it, until there were so many kills."""
+    whole = lives.make_home(made, root / f"whole {name}", run)
+    assert not lives.has_lived(whole, run, lives.Death())
+    found, kills = list[str](), 0
+    for deaths in histories:
+        home = lives.make_home(made, root / "killed", run)
+        kills += sum(lives.has_lived(home, run, death) for death in deaths)
+        lives.has_lived(home, run, lives.Death())
+        found += [f"{deaths}: {text}" for text in lives.differences(home, whole, run)]
+        shutil.rmtree(home.paths.home)
+        lives.told_in(home.paths.home).unlink()
+        if kills >= most:
+            break
+    print(f"trainer killed {name}: {kills} kills, {len(found)} differences", flush=True)
+    return Cell(f"trainer killed {name}", "I2 I6 I7", kills, found)
 
 
 def torn_reads(scale: float, root: Path) -> Cell:
