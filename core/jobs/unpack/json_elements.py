@@ -37,7 +37,7 @@ class _Document:
         self._stream, self._bounds = stream, bounds
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text, self._place = "", 0
-        self._bytes = self._lines = 0
+        self._bytes = self._lines = self._columns = 0  # what was passed over: bytes, whole lines, characters after them
         self._is_ended = False
 
     def _more(self) -> None:
@@ -54,7 +54,7 @@ class _Document:
                 detail=f"the document has more than {self._bounds.max_json_bytes} bytes (intake.max_json_bytes); write it as "
                 ".jsonl, one object a line, which may be larger",
             )
-        self._lines += self._text.count("\n", 0, self._place)
+        self._lines, self._columns = self._where()
         self._text, self._place = self._text[self._place :] + self._decoder.decode(data, final=self._is_ended), 0
 
     def peek(self) -> str:
@@ -83,28 +83,34 @@ class _Document:
         while True:
             try:
                 end = _DECODER.raw_decode(self._text, self._place)[1]
-                if end < len(self._text) or self._is_ended:
+                if end < len(self._text) - _NEAR or self._is_ended:  # "1" may go on as "1.5"
                     text, self._place = self._text[self._place : end], end
                     return text
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _NEAR
                 if self._is_ended or not is_cut:
                     self._place = min(error.pos, len(self._text))
-                    raise self.broken(error.msg[:1].lower() + error.msg[1:]) from error
+                    raise self.broken(error.msg[:1].lower() + error.msg[1:].removesuffix(" at")) from error
+                if len(self._text) - self._place > self._bounds.max_line_bytes:
+                    raise _TooLong from error
             except RecursionError as error:
                 raise self.broken("it nests lists and objects too deep") from error
-            if len(self._text) - self._place > self._bounds.max_line_bytes:
-                raise _TooLong
             self._more()
 
     def broken(self, what: str) -> DropRefused:
         """Give the refusal for what is wrong at this place."""
-        line = self._lines + self._text.count("\n", 0, self._place) + 1
-        column = self._place - self._text.rfind("\n", 0, self._place)
+        lines, columns = self._where()
         return DropRefused(
             code="not_json",
-            detail=f"the document stops being JSON on line {line}, column {column}: {what}. Mend it and drop it again",
+            detail=f"the document stops being JSON on line {lines + 1}, column {columns + 1}: {what}. Mend it and drop it "
+            "again",
         )
+
+    def _where(self) -> tuple[int, int]:
+        """Give how many whole lines, and how many characters after them, come before this place."""
+        begins = self._text.rfind("\n", 0, self._place) + 1
+        columns = self._place - begins + (0 if begins else self._columns)
+        return self._lines + self._text.count("\n", 0, self._place), columns
 
     def too_long(self, what: str) -> DropRefused:
         """Give the refusal for a value that no line may hold."""

@@ -72,13 +72,13 @@ class _Zstandard:
         return bool(self._frame.eof)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Give what data unpacks to and what of it follows the frame. Raises ValueError for damaged data."""
+        """Give what data unpacks to and what of it follows the frame. Raises ValueError for damaged data, MemoryError."""
         import zstandard
 
         try:
             found = self._frame.decompress(data)
         except zstandard.ZstdError as error:
-            raise ValueError(str(error)) from error
+            raise (MemoryError if "too much memory" in str(error) else ValueError)(str(error)) from error
         return found, self._frame.unused_data
 
 
@@ -127,6 +127,9 @@ class _Unpacked(io.RawIOBase):
         is_at_end = not self._left
         try:
             found, self._left = self._part.feed(self._left)
+        except MemoryError as error:
+            what = f"needs more than {_WINDOW >> 20} MiB of memory to unpack. Pack it again, without a long window"
+            raise self._refused(what) from error
         except (zlib.error, ValueError) as error:
             raise self._refused(f"is damaged ({error}). Copy the file again") from error
         if is_at_end and not found and not self._part.is_ended:
