@@ -27,6 +27,7 @@ from weaver.drill.killing import TRAINER, Killer
 SETTINGS = {"WEAVER__GENERATION__ENABLED": "false", "WEAVER__CHECKPOINTS__EVERY_S": "2", "OMP_NUM_THREADS": "1"}
 """Generation is off, so that the factory comes to rest; checkpoints come often, so that there is much to break."""
 PORTS = {"WEAVER_WEB_PORT": "0", "WEAVER_ORACLE_PORT": "0"}
+TEMPORARY = ".tmp"
 SHIPPED = Path(__file__).parents[2]
 LOOK_S = 0.02
 
@@ -48,9 +49,9 @@ def new_home() -> Path:
 
 
 def environment(home: Path, outside: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a drill's programs: nothing of a Weaver outside, free ports."""
+    """Give the environment of a drill's programs: nothing of a Weaver outside, free ports, temporary files of its own."""
     clean = {name: value for name, value in outside.items() if not name.startswith("WEAVER")}
-    return {**clean, **PORTS, **SETTINGS, "WEAVER_HOME": str(home)}
+    return {**clean, **PORTS, **SETTINGS, "WEAVER_HOME": str(home), "TMPDIR": str(home / TEMPORARY)}
 
 
 class Site:
@@ -60,6 +61,7 @@ class Site:
         self.paths, self.rng = Paths(home), rng
         self.environ = environment(home, outside)
         self.paths.make()
+        (home / TEMPORARY).mkdir()
         self.killer, self.dropper = Killer(self.paths, rng), Dropper(self.paths, rng)
 
     def weaver(self, *words: str) -> int:
