@@ -100,7 +100,7 @@ def done(paths: Paths) -> list[str]:
 
 
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", range(7))
+@pytest.mark.parametrize("at", range(6))
 def test_answering_killed_anywhere_loses_no_answer_and_what_was_answered_is_not_obeyed_again(
     paths: Paths, at: int, is_after: bool
 ) -> None:
@@ -119,7 +119,7 @@ def test_answering_killed_anywhere_loses_no_answer_and_what_was_answered_is_not_
 
 
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", range(7))
+@pytest.mark.parametrize("at", range(6))
 def test_refusal_killed_anywhere_is_finished_by_the_next_life(paths: Paths, at: int, is_after: bool) -> None:
     put(paths, "wanted.json", "{")
     with pytest.raises(Killed):
