@@ -7,44 +7,31 @@ drill's own home. Invariant: a fault is over when its function returns, whether 
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from core.checkpoints.champion import read_champion
+from core.checkpoints.ledger import Ledger
 from core.files import replace_durable
 from core.jobs.spool import Spool
 from core.process import send_signal, spawned
-from core.status import read_heartbeat, read_supervisor_view
+from core.status import read_heartbeat
 from weaver.desired import PROGRAMS
+from weaver.drill.drops import Drop
 from weaver.drill.killing import DAEMONS, HEAVY, ORACLE, TRAINER, WEAVER, Kill
 from weaver.drill.records import Trials
 from weaver.drill.site import Site
+from weaver.drill.views import delete_status, tear_status
 
 LIGHT = (*DAEMONS, "web")
-PROMPT = tuple(program.name for program in PROGRAMS if program.name in LIGHT and ORACLE not in program.after)
-"""Those that wait for nobody's import of torch."""
-BACK_S, HEALTHY_S, TRAINED_S = 60.0, 90.0, 300.0
-VIEWS_BACK_S = 15.0
-DELETE_EVERY_S = 3.0
+PROMPT = tuple(program.name for program in PROGRAMS if program.name in LIGHT and ORACLE not in program.after)  # need no torch
+BACK_S, TRAINED_S = 60.0, 300.0
 FLOOR = ("disk: {floor_gb: 0.1}", "disk: {floor_gb: 1000000}")
 FULL_LOOK_S = 4.0
 GAVE_WAY = 7
 WAITING_S = 8.0
 
 Fault = Callable[[Site, int], Trials]
-
-
-def _ended(site: Site, trials: Trials) -> Trials:
-    """Wait until all is well, and judge what is there."""
-    if site.until(site.is_healthy, HEALTHY_S) is None:
-        late = [kill.program for kill in site.killer.waiting()]
-        trials.violations.append(f"{trials.fault}: not healthy after {HEALTHY_S:.0f} s; not back: {late}")
-    trials.violations += [f"{trials.fault}: {text}" for text in site.broken()]
-    return trials
 
 
 def _kill_each(site: Site, trials: Trials, programs: tuple[str, ...]) -> Trials:
@@ -60,7 +47,7 @@ def _kill_each(site: Site, trials: Trials, programs: tuple[str, ...]) -> Trials:
             trials.violations.append(f"{trials.fault}: {program} did not come back within {BACK_S:.0f} s")
         elif kill.recovered is not None:
             trials.recoveries.append(kill.recovered - kill.since)
-    return _ended(site, trials)
+    return site.ended(trials)
 
 
 def kill_idle(site: Site, _: int) -> Trials:
@@ -92,9 +79,17 @@ def kill_heavy(site: Site, count: int) -> Trials:
         trials.count += 1
         if site.until(partial(_is_back, kill), TRAINED_S) is None:
             trials.violations.append(f"kill, heavy: {program} did not come back")
-        elif kill.recovered is not None:
+            continue
+        if kill.recovered is not None:
             trials.recoveries.append(kill.recovered - kill.since)
-    return _ended(site, trials)
+        if program == TRAINER:
+            site.until(partial(_saves, site, len(Ledger(site.paths).links("tiny"))), TRAINED_S)
+    return site.ended(trials)
+
+
+def _saves(site: Site, before: int) -> bool:
+    """Say whether there are more checkpoints: a job in which the trainer dies again and again without any would fail."""
+    return len(Ledger(site.paths).links("tiny")) > before or site.is_drained()
 
 
 def kill_weaver(site: Site, count: int) -> Trials:
@@ -113,7 +108,7 @@ def kill_weaver(site: Site, count: int) -> Trials:
         after = site.killer.alive()
         lost = [name for name in before if name not in (WEAVER, TRAINER) and before[name] != after.get(name)]
         trials.violations += [f"kill the Weaver: {name} was not adopted" for name in lost]
-    return _ended(site, trials)
+    return site.ended(trials)
 
 
 def kill_everything(site: Site, count: int) -> Trials:
@@ -132,7 +127,7 @@ def kill_everything(site: Site, count: int) -> Trials:
             trials.violations.append(f"kill everything: not all light programs ran within {BACK_S:.0f} s")
         cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT]
         trials.recoveries.append(max(kill.recovered - kill.since for kill in cut if kill.recovered is not None))
-    return _ended(site, trials)
+    return site.ended(trials)
 
 
 def freeze(site: Site, count: int) -> Trials:
@@ -159,7 +154,7 @@ def freeze(site: Site, count: int) -> Trials:
             trials.violations.append(f"freeze: {program} was not replaced within {BACK_S:.0f} s")
         else:
             trials.recoveries.append(took)
-    return _ended(site, trials)
+    return site.ended(trials)
 
 
 def _waits(site: Site, program: str) -> bool:
@@ -168,78 +163,8 @@ def _waits(site: Site, program: str) -> bool:
     return beat is not None and beat.next_due_mono - beat.beat_mono < WAITING_S
 
 
-def tear_status(site: Site, count: int) -> Trials:
-    """Cut every status file to half; its owner writes it again."""
-    trials = Trials("torn status", "every file in status/ cut to half of its size")
-    for _ in range(count):
-        torn = {path: path.read_bytes() for path in site.paths.status.rglob("*.json") if path.is_file()}
-        for path, data in torn.items():
-            path.write_bytes(data[: len(data) // 2])
-        trials.count += len(torn)
-        took = site.until(partial(_are_whole, torn), VIEWS_BACK_S)
-        if took is None:
-            left = [str(path.relative_to(site.paths.home)) for path in torn if not _is_whole(path)]
-            trials.violations.append(f"torn status: still torn after {VIEWS_BACK_S:.0f} s: {left}")
-        else:
-            trials.recoveries.append(took)
-    return _ended(site, trials)
-
-
 def _is_back(kill: Kill) -> bool:
     return kill.recovered is not None
-
-
-def _is_gone(path: Path) -> bool:
-    return not path.exists()
-
-
-def _are_whole(paths: Iterable[Path]) -> bool:
-    return all(map(_is_whole, paths))
-
-
-def _is_whole(path: Path) -> bool:
-    """Say whether a file is JSON, or gone."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return True
-    except ValueError:
-        return False
-    return True
-
-
-def delete_status(site: Site, count: int) -> Trials:
-    """Delete status/ again and again; what is true is the same before and after."""
-    trials = Trials("deleted status", f"status/ deleted every {DELETE_EVERY_S:.0f} s; same champion, pause, pins and programs")
-    before, living = _truth(site), site.killer.alive()
-    for _ in range(count):
-        gone = site.paths.home / ".deleted-status"
-        site.paths.status.rename(gone)
-        shutil.rmtree(gone)
-        trials.count += 1
-        site.pass_s(DELETE_EVERY_S)
-    took = site.until(site.is_healthy, VIEWS_BACK_S)
-    if took is not None:
-        trials.recoveries.append(took + DELETE_EVERY_S)
-    if _truth(site) != before:
-        trials.violations.append(f"deleted status: {_truth(site)}, before {before}")
-    restarted = [name for name, ref in site.killer.alive().items() if name != TRAINER and living.get(name) != ref]
-    trials.violations += [f"deleted status: {name} was started again: {_told(site, name)}" for name in restarted]
-    return _ended(site, trials)
-
-
-def _told(site: Site, name: str) -> str:
-    """Give what the Weaver says of a program."""
-    view = read_supervisor_view(site.paths)
-    found = [program for program in view.programs if program.name == name] if view is not None else []
-    return f"restarts {found[0].restarts}, last exit {found[0].last_exit}, {found[0].reason!r}" if found else "nothing"
-
-
-def _truth(site: Site) -> tuple[str | None, bool, tuple[str, ...]]:
-    """Give what nobody may lose: the champion, the pause, the pins."""
-    champion = read_champion(site.paths, "tiny")
-    pins = tuple(sorted(path.name for path in site.paths.model("tiny").pins.glob("*.json")))
-    return champion.checkpoint if champion else None, site.paths.paused.exists(), pins
 
 
 def fill_disk(site: Site, count: int) -> Trials:
@@ -254,15 +179,19 @@ def fill_disk(site: Site, count: int) -> Trials:
             trials.violations.append("disk full: intake does not say that it pauses")
         drop = site.dropper.by_rename(50)
         site.pass_s(FULL_LOOK_S)
-        if not (site.paths.inbox / drop.name).exists():
+        if _was_taken(site, drop):
             trials.violations.append("disk full: a drop was taken")
         replace_durable(path, before)
-        took = site.until(partial(_is_gone, site.paths.inbox / drop.name), BACK_S)
+        took = site.until(partial(_was_taken, site, drop), BACK_S)
         if took is None:
             trials.violations.append(f"disk full: intake did not go on within {BACK_S:.0f} s")
         else:
             trials.recoveries.append(took)
-    return _ended(site, trials)
+    return site.ended(trials)
+
+
+def _was_taken(site: Site, drop: Drop) -> bool:
+    return not (site.paths.inbox / drop.name).exists()
 
 
 def _pauses(site: Site) -> bool:
@@ -281,7 +210,7 @@ def race(site: Site, count: int) -> Trials:
             trials.violations.append(
                 f"second Weaver: exit {code}, the Weaver is {site.killer.alive().get(WEAVER)}, was {holder}"
             )
-    return _ended(site, trials)
+    return site.ended(trials)
 
 
 def clock(_site: Site, _count: int) -> Trials:

@@ -23,6 +23,7 @@ from core.liveness import Liveness
 from core.paths import Paths, find_home
 from weaver.drill.drops import Dropper
 from weaver.drill.killing import TRAINER, Killer
+from weaver.drill.records import Trials
 
 SETTINGS = {"WEAVER__GENERATION__ENABLED": "false", "WEAVER__CHECKPOINTS__EVERY_S": "2", "OMP_NUM_THREADS": "1"}
 """Generation is off, so that the factory comes to rest; checkpoints come often, so that there is much to break."""
@@ -30,6 +31,7 @@ PORTS = {"WEAVER_WEB_PORT": "0", "WEAVER_ORACLE_PORT": "0"}
 TEMPORARY = ".tmp"
 SHIPPED = Path(__file__).parents[2]
 LOOK_S = 0.02
+HEALTHY_S = 90.0
 
 
 def new_home() -> Path:
@@ -110,6 +112,14 @@ class Site:
         """Say which invariants do not hold right now, in whatever is going on. Views being written again are no fault here."""
         found = audit(self.paths)
         return [f"{one.id}: {text}" for one in found.invariants if one.id not in ("I4", "I5") for text in one.violations]
+
+    def ended(self, trials: Trials) -> Trials:
+        """Wait until all is well after the trials of a fault, and judge what is there."""
+        if self.until(self.is_healthy, HEALTHY_S) is None:
+            late = [kill.program for kill in self.killer.waiting()]
+            trials.violations.append(f"{trials.fault}: not healthy after {HEALTHY_S:.0f} s; not back: {late}")
+        trials.violations += [f"{trials.fault}: {text}" for text in self.broken()]
+        return trials
 
     def remove(self) -> None:
         """Stop everything and remove the folder."""
