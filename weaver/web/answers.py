@@ -110,10 +110,16 @@ class Receipt(Part, frozen=True):
     reason: Reason | None
 
 
+class LedgerRow(CheckpointRow, frozen=True, kw_only=True):
+    """A checkpoint and its right answers / questions asked, null where it has no place in the ranking."""
+
+    accuracy: float | None
+
+
 class LedgerPage(Part, frozen=True):
     """GET /api/ledger."""
 
-    checkpoints: list[CheckpointRow]
+    checkpoints: list[LedgerRow]
     next: int | None
 
 

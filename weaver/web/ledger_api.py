@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from core.checkpoints.ledger import Ledger
+from core.checkpoints.places import read_places
 from core.checkpoints.served import read_deployments, served
 from core.errors import InvalidData, UsageError
 from core.evals.score import Score
@@ -21,7 +22,7 @@ from core.records import read
 from weaver.best import METRICS as METRICS
 from weaver.best import best_checkpoints
 from weaver.checkpoint_rows import checkpoint_rows
-from weaver.web.answers import Best, CheckpointDetail, LedgerPage, LedgerSummary, ModelSummary, ScoreRow
+from weaver.web.answers import Best, CheckpointDetail, LedgerPage, LedgerRow, LedgerSummary, ModelSummary, ScoreRow
 from weaver.web.replies import reply
 
 MOST_ROWS = 500
@@ -38,8 +39,14 @@ class LedgerApi:
         if not 1 <= limit <= MOST_ROWS or after < 0:
             raise UsageError(detail=f"limit is {limit} and after {after}; expected 1 to {MOST_ROWS} and 0 or more.")
         rows = checkpoint_rows(self._paths, model, removed=True)
-        end = after + limit
-        return reply(LedgerPage(checkpoints=rows[after:end], next=end if end < len(rows) else None))
+        end, right = after + limit, self._accuracies()
+        page = [LedgerRow(**msgspec.structs.asdict(row), accuracy=right.get(row.id)) for row in rows[after:end]]
+        return reply(LedgerPage(checkpoints=page, next=end if end < len(rows) else None))
+
+    def _accuracies(self) -> dict[str, float]:
+        models = Ledger(self._paths).models()
+        places = ((model, place) for model in models for place in read_places(self._paths, model) or ())
+        return {f"{model}/{place.checkpoint}": place.accuracy for model, place in places}
 
     def summary(self) -> Response:
         """Say for each model how many checkpoints there are, which is the head, what is served."""

@@ -59,11 +59,13 @@ ROUTES: dict[str, Described] = {
     "POST /login": Described("Exchange a one-time code for a cookie.", answers.LoggedIn, (401,), 200, LoginRequest, False),
     "POST /api/login-code": Described("Make a one-time code.", answers.LoginCode),
     "GET /": Described("The page.", ("text/html",)),
-    "GET /static/{name}": Described("A part of the page.", ("text/html", "text/javascript", "text/css"), (404,)),
+    "GET /static/{name}": Described(
+        "A part of the page.", ("text/html", "text/javascript", "text/css", "image/svg+xml"), (404,)
+    ),
     "GET /api/status": Described("What `weaver status --json` prints.", StatusReport, (503,)),
     "GET /api/queue": Described(
         "List jobs, oldest first.", answers.JobPage,
-        query={"state": {"enum": ["", *STATES]}, "after": TEXT, **_PAGED},
+        query={"state": {"enum": ["", *STATES]}, "after": TEXT, "newest": {"type": "boolean"}, **_PAGED},
     ),
     "GET /api/queue/{job}": Described("Show one job.", answers.JobDetail | answers.DamagedJob, (404,)),
     "POST /api/queue/{job}/promote": Described("Change the priority of a job.", answers.JobRow, _MOVED, 200, PromoteRequest),

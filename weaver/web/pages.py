@@ -22,10 +22,10 @@ from weaver.web.replies import refuse, reply
 from weaver.web.sessions import CODE_S, Cookies, LoginCodes
 
 STATIC = Path(__file__).parent / "static"
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -58,7 +58,7 @@ class Pages:
     def login_page(self) -> Response:
         """Give the page that sends the code behind the # of its own address."""
         nonce = secrets.token_urlsafe(16)
-        policy = CSP.replace("script-src 'self'", f"script-src 'nonce-{nonce}'")
+        policy = CSP.replace("script-src 'self'", f"script-src 'nonce-{nonce}'").replace("img-src 'self'", "img-src data:")
         html = self._files["login.html"].replace(b"NONCE", nonce.encode())
         return Response(html, media_type="text/html", headers={"content-security-policy": policy})
 

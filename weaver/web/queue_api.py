@@ -36,15 +36,18 @@ class QueueApi:
         self._paths = paths
         self._spool = Spool(paths)
 
-    def jobs(self, state: str | None = None, limit: int = 50, after: str = "") -> Response:
-        """List jobs in the order of their ids, which is that of their arrival; next is the `after` of the following page."""
+    def jobs(self, state: str | None = None, limit: int = 50, after: str = "", newest: bool = False) -> Response:
+        """List jobs as they arrived, which is the order of their ids, or newest first; next is the `after` of the following page."""
         state = state or None  # `?state=` asks for all
         if state is not None and state not in STATES:
             raise UsageError(detail=f"{state!r} is not a state of jobs; expected one of {', '.join(STATES)}.")
         if not 1 <= limit <= MOST_JOBS:
             raise UsageError(detail=f"limit is {limit}; expected 1 to {MOST_JOBS}.")
         ids = sorted({job for name in ((state,) if state else STATES) for job in self._spool.list(name)})
-        rest = ids[bisect.bisect_right(ids, after) :]
+        if newest:
+            rest = ids[: bisect.bisect_left(ids, after) if after else None][::-1]
+        else:
+            rest = ids[bisect.bisect_right(ids, after) :]
         page = rest[:limit]
         found = [job for job in map(self._describe, page) if job is not None and state in (None, job.state)]
         return reply(JobPage(jobs=found, next=page[-1] if len(rest) > limit else None))
