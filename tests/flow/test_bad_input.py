@@ -7,6 +7,7 @@ The module takes up to a minute: it runs real processes, each of which loads the
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import random
@@ -179,9 +180,14 @@ BAD_DROPS = [
     BadDrop("socket.jsonl", "not_a_regular_file", ("a socket",), put=a_socket),
     BadDrop("link.jsonl", "not_a_regular_file", ("a symbolic link",), put=lambda path: path.symlink_to("/etc/passwd")),
     BadDrop("loop.jsonl", "not_a_regular_file", ("a symbolic link",), put=lambda path: path.symlink_to(path)),
-    BadDrop("data.exe", "unknown_ending", ("whose name ends in .jsonl",), b"x"),
-    BadDrop("data.csv", "unknown_ending", (".csv", "not read yet"), b"a,b\n"),
-    BadDrop("data.jsonl.gz", "unknown_ending", (".gz", "not read yet"), b"\x1f\x8b"),
+    BadDrop("data.exe", "unknown_ending", ("ends in .jsonl, .json, .csv, .parquet, or in one of these and .gz or .zst",), b"x"),
+    BadDrop("data.csv", "empty_file", ("it has a header (a, b) and no record",), b"a,b\n"),
+    BadDrop("quote.csv", "unreadable", ("line 3 opens a quote that is not closed",), b"prompt,completion\na,b\n\"c,d\n"),
+    BadDrop("cut.json", "not_json", ("line 1, column 12", "perhaps the file was cut off"), b'[{"a": "b"}'),
+    BadDrop("damaged.parquet", "unreadable", ("the Parquet file is damaged or cut off",), b"PAR1" + bytes(64) + b"PAR1"),
+    BadDrop("bomb.jsonl.gz", "unpack_ratio", ("more than 200 times as many", "drop it unpacked"), gzip.compress(bytes(10**8))),
+    BadDrop("data.jsonl.gz", "unreadable", ("begins with", "Name it as what it is"), b"{}\n{}\n"),
+    BadDrop("cut.jsonl.gz", "unreadable", ("ends in the middle", "at byte 2 of 2"), b"\x1f\x8b"),
     BadDrop("no-ending", "unknown_ending", (".jsonl",), b"x"),
     BadDrop("line\nbreak.jsonl", "not_json", ("not JSON",), b"x\n"),
     BadDrop("up\\..\\..\\%2e%2e%2f.jsonl", "not_json", ("not JSON",), b"x\n"),
@@ -190,7 +196,8 @@ BAD_DROPS = [
             b'{"question": "a", "answer": "b"}\n' * 3, suggests={"columns": MAPPING}),
     BadDrop("text.jsonl", "text_needs_opt_in", ("only when you ask for it",), b'{"text": "once"}\n',
             suggests={"spec": "text_v1"}),
-    BadDrop("sharegpt.jsonl", "unknown_keys", ("ShareGPT", "not read yet"), b'{"conversations": []}\n'),
+    BadDrop("spec.jsonl", "unknown_keys", ("the sidecar cannot be used", "chat_v9"), jsonl(good(3)).encode(),
+            sidecar={"spec": "chat_v9"}),
     BadDrop("preference.jsonl", "preference_data", ("chosen, rejected", "would teach the bad ones"),
             b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n'),
     BadDrop("kto.jsonl", "preference_data", ("label",), b'{"prompt": "a", "completion": "b", "label": false}\n'),
