@@ -37,7 +37,7 @@ class QueueApi:
         self._spool = Spool(paths)
 
     def jobs(self, state: str | None = None, limit: int = 50, after: str = "", newest: bool = False) -> Response:
-        """List jobs as they arrived, which is the order of their ids, or newest first; next is the `after` of the following page."""
+        """List jobs as they arrived, which is the order of their ids, or newest first; next is the `after` of the next page."""
         state = state or None  # `?state=` asks for all
         if state is not None and state not in STATES:
             raise UsageError(detail=f"{state!r} is not a state of jobs; expected one of {', '.join(STATES)}.")

@@ -53,13 +53,14 @@ def test_queue_gives_job_records_with_their_state_page_by_page(web: WebProcess) 
     assert everything["next"] is None
     first = everything["jobs"][0]
     assert (first["schema"], first["state"], first["lines"]["dropped"]) == ("weaver.job/1", "high", 3)
-    pages, after = [], ""
-    while after is not None:
-        page = web.get(f"/api/queue?state=completed&limit=2&after={after}")
-        pages.append([job["id"] for job in page["jobs"]])
-        after = page["next"]
     done = [job for job in jobs if job != first["id"]]
-    assert pages == [done[:2], done[2:]]
+    for newest, expected in (("false", done), ("true", done[::-1])):
+        pages, after = [], ""
+        while after is not None:
+            page = web.get(f"/api/queue?state=completed&limit=2&newest={newest}&after={after}")
+            pages.append([job["id"] for job in page["jobs"]])
+            after = page["next"]
+        assert pages == [expected[:2], expected[2:]]
 
 
 @pytest.mark.parametrize("query", ["state=unknown", "limit=0", "limit=501", "limit=x"])
@@ -145,6 +146,8 @@ def test_best_is_by_ranking_or_by_loss(web: WebProcess) -> None:
     assert best["accuracy"] == {"model": "tiny", "checkpoint": f"tiny/{names[3]}", "value": 0.9}
     assert best["composite"]["checkpoint"] == f"tiny/{names[1]}"
     assert best["loss"]["value"] == 0.5
+    rows = {row["id"]: row["accuracy"] for row in web.get("/api/ledger")["checkpoints"]}
+    assert {id: right for id, right in rows.items() if right is not None} == {f"tiny/{names[3]}": 0.9, f"tiny/{names[1]}": 0.8}
 
 
 def test_lineage_is_the_view_and_the_same_while_the_view_is_missing(web: WebProcess) -> None:
