@@ -58,6 +58,7 @@ def route_table(max_upload_bytes: int) -> list[Route]:
         *(Route("POST", f"/api/queue/{verb}", Role.ADMIN, max_body=4096) for verb in QUEUE_VERBS),
         Route("POST", "/api/inbox", Role.ADMIN, max_body=max_upload_bytes + 2 * SIDECAR_BYTES),
         Route("GET", "/api/inbox/{drop}", Role.READ),
+        Route("GET", "/api/orders/{order}", Role.READ),
         Route("GET", "/api/ledger", Role.READ),
         Route("GET", "/api/ledger/summary", Role.READ),
         Route("GET", "/api/ledger/best", Role.READ),
@@ -149,7 +150,7 @@ def _add_routes(app: FastAPI, web: WebContext, hub: Hub, pages: Pages) -> None:
         "/api/status": status, "/api/queue": queue.jobs, "/api/queue/{job}": queue.job, "/api/inbox/{drop}": inbox.receipt,
         "/api/ledger": ledger.checkpoints, "/api/ledger/summary": ledger.summary, "/api/ledger/best": ledger.best,
         "/api/ledger/{checkpoint:path}": ledger.checkpoint, "/api/events": events, "/api/lineage": lineage.lineage,
-        "/metrics": scrape,
+        "/api/orders/{order}": control.answer, "/metrics": scrape,
     }  # fmt: skip
     posts: dict[str, Callable[..., Any]] = {
         "/login": pages.login, "/api/login-code": pages.login_code, "/api/inbox": inbox.drop,

@@ -6,6 +6,7 @@ written: queue/orders/train_next/*.json. Invariant: ids, never paths; who comes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -17,15 +18,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.clock import iso
-from core.errors import UsageError
+from core.errors import NotFound, UsageError
 from core.jobs.job import Priority
 from core.jobs.spool import Spool
-from core.orders import order_queue
+from core.orders import QUEUE_OWNER, Order, answered, order_queue
+from core.records import read_if_there
 from weaver.web.answers import JobRow
 from weaver.web.context import WebContext
 from weaver.web.replies import reply
 
 BY = "web"
+ORDER_ID = re.compile(r"[0-9]{8}-[0-9]{9}-[0-9a-f]{8}")
 
 
 class PromoteRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,6 +86,18 @@ class ControlApi:
             return reply(order, HTTPStatus.ACCEPTED)
 
         return handle
+
+    def answer(self, order: str) -> Response:
+        """Give an order to the queue with its answer: ok and message are missing while it waits."""
+        found = self._read(order) if ORDER_ID.fullmatch(order) else None
+        if found is None:
+            raise NotFound(kind="order", name=order, known="POST /api/queue/{verb} gives the id")
+        return reply(found)
+
+    def _read(self, order: str) -> Order | None:
+        paths = self._web.paths
+        waiting = read_if_there(Order, paths.orders / QUEUE_OWNER / f"{order}.json")
+        return answered(paths, order) or waiting
 
 
 def _read(body: bytes, kind: type[B]) -> B:

@@ -84,6 +84,7 @@ ROUTES: dict[str, Described] = {
         "Name the best checkpoint of each model.", answers.Best, (404,), query={"metric": {"enum": [*METRICS]}, "model": TEXT}
     ),
     "GET /api/ledger/{checkpoint:path}": Described("Show one checkpoint.", answers.CheckpointDetail, (404,)),
+    "GET /api/orders/{order}": Described("An order to the queue; ok and message are there once it is answered.", Order, (404,)),
     "GET /api/lineage": Described("Tallies per generator and validator.", Lineage),
     "GET /api/events": Described("The overview, live: snapshot, then patches.", ("text/event-stream",), (503,)),
     "GET /metrics": Described("The state in the text format of Prometheus.", ("text/plain",), (503,)),

@@ -16,9 +16,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from core.clock import SystemClock, iso
 from core.jobs.job import Job, Reason
+from core.jobs.pause import Pause, clear_paused, set_paused
 from core.jobs.spool import Spool
-from core.orders import QUEUE_OWNER, QUEUE_VERBS, pending
+from core.orders import QUEUE_OWNER, QUEUE_VERBS, answer, pending
 from core.paths import Paths
 from core.records import encode_pretty, read
 from tests.core.home_files import beat, healthy, make_home, put_job
@@ -162,11 +164,14 @@ def test_removing_asks_first_and_an_order_says_that_it_waits(factory: WebProcess
     for verb in reversed(QUEUE_VERBS):
         page.click(f"#orders button[data-verb={verb}]")
         page.until_text("#answer", f"{verb}: ordered as")
-    assert [order.verb for order in pending(paths, QUEUE_OWNER)] == list(reversed(QUEUE_VERBS))
-    paths.paused.touch()
-    page.until_text("#answer", "pause: done, the queue is paused")
-    assert "nothing is claimed" in page.text("#paused")
-    paths.paused.unlink()
+    waiting = pending(paths, QUEUE_OWNER)
+    assert [order.verb for order in waiting] == list(reversed(QUEUE_VERBS))
+    answer(paths, QUEUE_OWNER, waiting[0], False, "a former order")
+    answer(paths, QUEUE_OWNER, waiting[-1], True, f"paused at step 7 {HOSTILE}")
+    page.until_text("#answer", f"pause: paused at step 7 {HOSTILE}")
+    set_paused(paths, Pause(verb="pause", by="test", at=iso(SystemClock().now())))
+    page.until_text("#paused", "nothing is claimed")
+    clear_paused(paths)
 
 
 def test_silent_server_makes_the_page_say_that_it_is_stale_until_it_speaks_again(factory: WebProcess, page: Browser) -> None:

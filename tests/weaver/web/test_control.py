@@ -10,6 +10,7 @@ import pytest
 
 from core.jobs.job import Reason
 from core.jobs.spool import Spool
+from core.orders import answer as answer_order
 from core.orders import pending
 from tests.core.home_files import put_job
 from tests.weaver.web.web_process import WebProcess
@@ -91,3 +92,17 @@ def test_order_is_placed_for_train_next_and_answered_with_202(web: WebProcess, v
 def test_empty_state_of_the_list_means_all(web: WebProcess) -> None:
     job = put_job(web.paths, "normal")
     assert [row["id"] for row in web.get("/api/queue?state=&limit=5&after=")["jobs"]] == [job]
+
+
+def test_order_waits_and_then_holds_its_answer(web: WebProcess) -> None:
+    order = web.ask("POST", "/api/queue/skip").json
+    waiting = web.get(f"/api/orders/{order['id']}")
+    assert waiting == order
+    placed = next(one for one in pending(web.paths, "train_next") if one.id == order["id"])
+    answer_order(web.paths, "train_next", placed, False, "nothing trains")
+    assert web.get(f"/api/orders/{order['id']}") == {**order, "ok": False, "message": "nothing trains"}
+
+
+@pytest.mark.parametrize("order", ["20261121-054633132-9b4507b4", "..%2f..%2fpaused", "x"])
+def test_unknown_order_is_404(web: WebProcess, order: str) -> None:
+    assert web.ask("GET", f"/api/orders/{order}").status == 404

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from core.checkpoints.places import Ranked, Ranking
+from core.clock import SystemClock
 from core.files import replace_quick
 from core.jobs.job import Reason
+from core.orders import order_queue
 from core.records import encode
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint
 from tests.core.home_files import make_home, put_job
@@ -50,11 +52,12 @@ def fill(web: WebProcess) -> dict[tuple[str, str], str]:
     checkpoint = make_checkpoint(web.paths, 0, None)
     first = Ranked(place=1, checkpoint=checkpoint, accuracy=0.5, low=0, high=0, composite=0.5, eligible=True, reasons=[])
     replace_quick(web.paths.status / "ranking.json", encode(Ranking(models={"tiny": [first]})))
+    placed = order_queue(web.paths, "pause", "test", SystemClock().now())
     return {
         ("/api/queue/{job}", "job"): queued[0], ("/api/queue/{job}/promote", "job"): queued[0],
         ("/api/queue/{job}/rm", "job"): queued[1], ("/api/queue/{job}/retry", "job"): failed,
         ("/api/inbox/{drop}", "drop"): "failed.jsonl", ("/api/ledger/{checkpoint}", "checkpoint"): f"tiny/{checkpoint}",
-        ("/static/{name}", "name"): "page.js",
+        ("/static/{name}", "name"): "page.js", ("/api/orders/{order}", "order"): placed.id,
     }  # fmt: skip
 
 

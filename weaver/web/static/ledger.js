@@ -9,7 +9,7 @@ const PAGE = 500;
 const SHOWN = 200;
 
 const checkpoints = table("Checkpoints", [
-  ["Checkpoint", "name"], ["Step", "number"], ["Accuracy", "number"], ["Loss", "number"], ["Marks"], ["Tokens seen", "number roomy"],
+  ["Checkpoint", "name"], ["Step", "number roomy"], ["Accuracy", "number"], ["Loss", "number"], ["Marks"], ["Tokens seen", "number roomy"],
   ["Size", "number roomy"], ["Recorded", "roomy"],
 ]);
 const MAKER = [

@@ -6,16 +6,17 @@ import { showJob } from "./job.js";
 import { duration, markOf, seconds, whole } from "./words.js";
 
 const SHOWN = 100;
-const WAITING = ["processing", "high", "normal", "low"];
+const PRIORITIES = ["high", "normal", "low"];
+const WAITING = ["processing", ...PRIORITIES];
 const VIEWS = { waiting: WAITING, completed: ["completed"], failed: ["failed"], rejected: ["rejected"] };
-const PATIENCE = { pause: "paused", resume: "running" };
+const ASK_EVERY_MS = 500;
 
 const jobs = table("Jobs", [
-  ["Name", "name"], ["State"], ["Age", "number"], ["Lines", "number roomy"], ["Verbs", "verbs"], ["Job", "long roomy"],
+  ["Name", "name"], ["State"], ["Priority", "roomy"], ["Age", "number"], ["Lines", "number roomy"], ["Verbs", "verbs"], ["Job", "long roomy"],
 ]);
 let view = "waiting";
 let read = { jobs: [], at: null };
-let ordered = null;
+let latest = null;
 
 /* Wire the buttons of the view; once. */
 export function startQueue() {
@@ -54,10 +55,6 @@ export function showQueue(overview, age) {
     say(button.querySelector("span"), String(counts[button.dataset.view]));
   }
   say(element("paused"), q.paused ? "The queue is paused: nothing is claimed until resume." : "");
-  if (ordered && (ordered.verb === "pause" || ordered.verb === "resume") && q.paused === (ordered.verb === "pause")) {
-    answer(`${ordered.verb}: done, the queue is ${PATIENCE[ordered.verb]}.`, "good");
-    ordered = null;
-  }
   showJobs(new Date(Date.parse(overview.status.checked_at) + 1000 * age).toISOString());
 }
 
@@ -69,7 +66,8 @@ function showJobs(at = clock) {
   jobs.whole.hidden = read.jobs.length === 0;
   fill(jobs, read.jobs, (job) => job.id, (job) => [
     { key: job.id, node: () => make("button", { class: "link", onclick: () => openJob(job.id) }, job.name || job.id) },
-    { text: job.state, kind: markOf(job.state) }, at && job.received_at ? duration(seconds(job.received_at, at)) : null,
+    { text: job.state, kind: markOf(job.state) }, PRIORITIES.includes(job.state) ? job.state : job.priority,
+    at && job.received_at ? duration(seconds(job.received_at, at)) : null,
     job.lines ? `${whole(job.lines.accepted)} of ${whole(job.lines.dropped)}` : null,
     { key: `${job.id} ${job.state}`, node: () => verbs(job) }, job.error || job.id,
   ]);
@@ -79,8 +77,8 @@ function verbs(job) {
   const button = (verb, title, act) =>
     make("button", { onclick: act, "aria-label": `${title} ${job.name || job.id}`, "data-verb": verb }, title);
   const made = [];
-  if (["high", "normal", "low"].includes(job.state)) {
-    for (const priority of ["high", "normal", "low"].filter((name) => name !== job.state)) {
+  if (PRIORITIES.includes(job.state)) {
+    for (const priority of PRIORITIES.filter((name) => name !== job.state)) {
       made.push(button("promote", `to ${priority}`, () => move(job, "promote", { priority })));
     }
     made.push(button("rm", "rm", () => remove(job)));
@@ -113,13 +111,18 @@ function remove(job) {
   dialog.showModal();
 }
 
-/* Place an order. train_next answers within a step of training; until then the page says that it waits. */
+/* Place an order and say that it waits until train_next, which obeys within a step of training, has answered it. */
 async function order(verb) {
   answer(`${verb} ...`, "calm");
   try {
     const placed = await ask(`/api/queue/${verb}`, {});
-    ordered = placed;
+    latest = placed.id;
     answer(`${verb}: ordered as ${placed.id}; it waits for train_next, which obeys within one step.`, "fair");
+    for (let told = placed; latest === placed.id; ) {
+      if (typeof told.ok === "boolean") return answer(`${verb}: ${told.message}`, told.ok ? "good" : "bad");
+      await new Promise((resume) => setTimeout(resume, ASK_EVERY_MS));
+      told = await ask(`/api/orders/${placed.id}`);
+    }
   } catch (error) {
     answer(error.message, "bad");
   }
