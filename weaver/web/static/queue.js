@@ -119,7 +119,10 @@ async function order(verb) {
     latest = placed.id;
     answer(`${verb}: ordered as ${placed.id}; it waits for train_next, which obeys within one step.`, "fair");
     for (let told = placed; latest === placed.id; ) {
-      if (typeof told.ok === "boolean") return answer(`${verb}: ${told.message}`, told.ok ? "good" : "bad");
+      if (typeof told.ok === "boolean") {
+        const named = told.message.startsWith(`${verb}: `) ? told.message : `${verb}: ${told.message}`;
+        return answer(named, told.ok ? "good" : "bad");
+      }
       await new Promise((resume) => setTimeout(resume, ASK_EVERY_MS));
       told = await ask(`/api/orders/${placed.id}`);
     }
