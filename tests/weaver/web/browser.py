@@ -71,8 +71,17 @@ class Browser:
         return f"{self._url}/element/{found[0][_ELEMENT]}"
 
     def click(self, selector: str) -> None:
-        """Click as a person does: on what is visible there."""
-        self._send("POST", f"{self._find(selector)}/click")
+        """Click as a person does: on what is visible there; once more where it was drawn anew under the finger."""
+        self.until(lambda: self._clicks(selector), f"a click on {selector}")
+
+    def _clicks(self, selector: str) -> bool:
+        try:
+            self._send("POST", f"{self._find(selector)}/click")
+        except AssertionError as error:
+            if "stale element reference" in str(error):
+                return False
+            raise
+        return True
 
     def type(self, selector: str, text: str) -> None:
         """Type into a field, or choose the file of this path."""
