@@ -28,7 +28,9 @@ from core.files import read_records
 from core.hosts import Endpoint, compose_hosts
 from core.in_force import KeptFiles
 from core.jobs.job import Claim, Job, QuarantinedLine, Sidecar
+from core.jobs.lineage import Lineage
 from core.jobs.pause import Pause
+from core.jobs.poison import poison_of
 from core.jobs.spool import Spool
 from core.keys import read_key
 from core.locked import ModelFacts
@@ -43,6 +45,7 @@ from tests.flow.checkout import Checkout
 from trainer.data.dataset import read_lines
 from trainer.resume import Cursor
 from weaver.desired import DesiredRecord
+from weaver.memory import SupervisionRecord
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -73,7 +76,7 @@ FILES: list[tuple[str, str, Consumer, bool]] = [
     ),
     ("sidecar", rf"{STATE}/{JOB}/sidecar\.json", record(Sidecar), True),
     ("raw drop", rf"{STATE}/{JOB}/raw", lambda c, p: p.stat().st_size, True),
-    ("attempts", rf"{STATE}/{JOB}/attempts\.jsonl", lambda c, p: Spool(c.paths).read_attempts(p.parent.name), True),
+    ("attempts", rf"{STATE}/{JOB}/attempts\.jsonl", lambda c, p: Spool(c.paths).read_attempts(p.parent.name) or True, True),
     ("claim", rf"{STATE}/{JOB}/claim\.json", record(Claim), True),
     ("run", rf"{STATE}/{JOB}/run(-\d+)?\.json", record(RunRequest), True),
     ("plan", rf"{STATE}/{JOB}/plan\.json", record(Plan), True),
@@ -102,6 +105,10 @@ FILES: list[tuple[str, str, Consumer, bool]] = [
     ("ranking", r"status/ranking\.json", record(Ranking), True),
     ("curriculum", r"status/curriculum\.json", record(Curriculum), True),
     ("serving", r"status/deployment\.json", record(Serving), True),
+    ("lineage", r"status/data_lineage\.json", record(Lineage), True),
+    ("supervision", r"config/local/supervision\.json", record(SupervisionRecord), False),
+    ("mark of a skip", r"queue/low/\.[0-9-]+~.+", lambda c, p: True, False),
+    ("poison", rf"{STATE}/{JOB}/poison\.jsonl", lambda c, p: poison_of(p.parent), False),
     ("key", r"config/local/tokens/[a-z-]+", lambda c, p: read_key(p), True),
     ("switched off", r"config/local/desired\.json", record(DesiredRecord), False),
     ("in force", r"config/local/in_force\.json", record(KeptFiles), True),
