@@ -17,6 +17,11 @@ OURS = "weaver-factory"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+BENCH = "bench"
+"""What only benchmarks compare with: tests run without it, benchmarks/run_all.sh installs it."""
+
+
 def test_every_package_is_listed() -> None:
     there = {name.removesuffix("/__init__.py").replace("/", ".") for name in modules() if name.endswith("/__init__.py")}
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(there)
@@ -42,13 +47,22 @@ def pins() -> dict[str, Version]:
 def needs(name: str, extras: frozenset[str]) -> list[Requirement]:
     """Give what a distribution requires on this machine with these extras; ours from pyproject.toml, the rest as installed."""
     if name == OURS:
-        texts = [*PROJECT["project"]["dependencies"], *chain(*PROJECT["project"]["optional-dependencies"].values())]
+        texts = [*PROJECT["project"]["dependencies"], *chain(*(extras for name, extras in EXTRAS.items() if name != BENCH))]
     else:
         texts = distribution(name).requires or []
     every = map(Requirement, texts)
     return [
         one for one in every if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras or {""})
     ]
+
+
+def compared_with() -> set[str]:
+    """Give the names of what only benchmarks need."""
+    return {canonicalize_name(Requirement(text).name) for text in EXTRAS[BENCH]}
+
+
+def test_what_benchmarks_compare_with_is_pinned() -> None:
+    assert compared_with() <= pins().keys()
 
 
 def test_everything_that_is_installed_is_pinned_at_its_version() -> None:
@@ -66,7 +80,7 @@ def test_everything_that_is_installed_is_pinned_at_its_version() -> None:
             if (name, extras) not in seen:
                 seen.add((name, extras))
                 open_.append((name, extras))
-    unused = pinned.keys() - {name for name, _ in seen}
+    unused = pinned.keys() - {name for name, _ in seen} - compared_with()
     assert not unused, f"constraints.txt pins what nothing needs: {sorted(unused)}"
 
 
