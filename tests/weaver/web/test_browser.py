@@ -186,6 +186,35 @@ def test_silent_server_makes_the_page_say_that_it_is_stale_until_it_speaks_again
     page.until(lambda: not page.sees("#stale"), "the page is live again")
 
 
+def test_server_that_only_says_it_is_still_here_makes_the_overview_stale(factory: WebProcess, page: Browser) -> None:
+    quiet, before, after = page.run("""
+        return import("/static/stream.js").then(async ({ Stream }) => {
+          const [real, realFetch, bytes] = [performance.now.bind(performance), window.fetch, new TextEncoder()];
+          let passed = 0, send;
+          performance.now = () => real() + passed;
+          window.fetch = async () => ({ ok: true, body: new ReadableStream({ start: (to) => { send = to; } }) });
+          try {
+            const stream = new Stream(() => {});
+            stream.follow();
+            const tell = async (text) => {
+              send.enqueue(bytes.encode(text));
+              await new Promise((resume) => setTimeout(resume, 50));
+            };
+            await new Promise((resume) => setTimeout(resume, 50));
+            await tell('event: snapshot\\nid: 1\\ndata: {}\\n\\n');
+            const before = stream.isStale;
+            passed = 25000;
+            await tell(": still here\\n\\n");
+            return [stream.quiet, before, stream.isStale];
+          } finally {
+            [performance.now, window.fetch] = [real, realFetch];
+          }
+        });
+    """)
+    assert quiet < 10
+    assert (before, after) == (False, True)
+
+
 def test_lost_connection_is_said_at_once_and_is_made_again(tmp_path: Path, window: Browser) -> None:
     paths = make_home(tmp_path / "home")
     with running(paths) as web:

@@ -70,7 +70,8 @@ def test_misconfigured_is_78(tmp_path: Path, environ: dict[str, str]) -> None:
 
 def test_memory_stays_under_60_mb_after_every_kind_of_request(tmp_path: Path) -> None:
     with running(make_home(tmp_path / "home")) as web:
-        for path in ("/", "/api/status", "/api/queue", "/api/ledger", "/api/ledger/summary", "/static/page.js") * 5:
+        for path in ("/", "/api/status", "/api/queue", "/api/ledger", "/api/ledger/summary", "/api/lineage", "/metrics",
+                     "/static/page.js") * 5:  # fmt: skip
             assert web.ask("GET", path).status == 200
         rollup = Path(f"/proc/{web.process.pid}/smaps_rollup").read_text()
         pss = int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))

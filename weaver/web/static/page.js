@@ -36,13 +36,14 @@ function show() {
   showBanner();
 }
 
-/* Say that what is shown is old: at once when the connection is lost, after 20 s when it is only silent. */
+/* Say that what is shown is old, and since when. */
 function showBanner() {
-  const isStale = stream.trouble !== "" || stream.quiet >= QUIET_S;
+  const { isStale } = stream;
   element("stale").hidden = !isStale;
   document.body.classList.toggle("gone", isStale);
-  say(element("trouble"), isStale ? stream.trouble || "Nothing comes from Weaver." : "");
-  say(element("since"), isStale ? `Stale since ${Math.floor(stream.quiet)}s.` : "");
+  const why = stream.quiet >= QUIET_S ? "Nothing comes from Weaver." : "Weaver is there, but tells nothing new.";
+  say(element("trouble"), isStale ? stream.trouble || why : "");
+  say(element("since"), isStale ? `Stale since ${Math.floor(stream.age)}s.` : "");
 }
 
 const stream = new Stream(show);

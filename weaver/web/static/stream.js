@@ -29,6 +29,11 @@ export class Stream {
     return now() - this.#gotAt;
   }
 
+  /* The connection is lost, or nothing new came over it: at once, or after QUIET_S. */
+  get isStale() {
+    return this.trouble !== "" || this.age >= QUIET_S;
+  }
+
   /* Listen for ever, connecting again whenever the connection ends. */
   async follow() {
     for (let failures = 0; ; failures++) {
