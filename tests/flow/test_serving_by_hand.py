@@ -57,7 +57,8 @@ def test_training_taken_back_goes_on_from_there_and_every_line_is_accounted_for(
     assert not set(taken_back) & set(ledger.chain("tiny"))
     assert "off the surviving history" in checkout.sh(f"weaver why tiny/{taken_back[0]}")
     checkout.sh("weaver queue add tests/data/chat-messages.jsonl --force")
-    wait_for("training from there", lambda: target in ledger.chain("tiny")[1:], 120.0)
+    wait_for("training from there", lambda: target in ledger.chain("tiny")[1:], 300.0)
     assert not set(taken_back) & set(ledger.chain("tiny")), "what was taken back never becomes head again"
     audit = json.loads(checkout.sh("weaver audit --json"))
-    assert audit["ok"] and audit["lines"]["reverted"] > 0
+    # Lines of jobs that were still under way are trained again and pending, those of completed ones reverted.
+    assert audit["ok"] and audit["lines"]["unaccounted"] == 0, audit
