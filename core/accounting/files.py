@@ -39,19 +39,26 @@ def check_queued(paths: Paths) -> Findings:
 def check_views(paths: Paths) -> Findings:
     """Read every status file once: each is whole at every moment, as it appears by rename."""
     findings = Findings()
-    for path in paths.status.rglob("*.json"):
+    for path, tear in views(paths):
+        findings.checked += 1
+        if tear is not None:
+            findings.add(f"{path.relative_to(paths.home)} is torn: {tear}")
+    return findings
+
+
+def views(paths: Paths) -> Iterator[tuple[Path, str | None]]:
+    """Give every status file that is there, and why it is torn; None for a whole one."""
+    for path in sorted(paths.status.rglob("*.json")):
         if path.name.startswith("."):
             continue
         try:
-            data = path.read_bytes()
+            json.loads(path.read_bytes())
         except (FileNotFoundError, IsADirectoryError):  # a view may be deleted at any moment
             continue
-        findings.checked += 1
-        try:
-            json.loads(data)
         except ValueError as error:
-            findings.add(f"{path.relative_to(paths.home)} is torn: {error}")
-    return findings
+            yield path, str(error)
+        else:
+            yield path, None
 
 
 def check_bounds(paths: Paths) -> Findings:

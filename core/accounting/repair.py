@@ -7,10 +7,9 @@ nothing under queue/ or models/ but a copy or a left-over is changed, so that a 
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
+from core.accounting.files import views
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.removal import temporaries
 from core.files import OPS, Ops
@@ -24,8 +23,8 @@ def repair(paths: Paths, ops: Ops = OPS) -> list[str]:
     ledger = Ledger(paths)
     for model in ledger.models():
         done += [f"wrote the missing ledger copy of {model}/{name}" for name in ledger.keep_copies(model)]
-    for path in sorted(paths.status.rglob("*.json")):
-        if not path.name.startswith(".") and _is_torn(path):
+    for path, tear in views(paths):
+        if tear is not None:
             ops.unlink(path)
             done.append(f"removed the torn view {path.relative_to(paths.home)}; its owner writes it again")
     if LineageTally(paths).keep_view(lambda: False):
@@ -34,13 +33,3 @@ def repair(paths: Paths, ops: Ops = OPS) -> list[str]:
         path.unlink(missing_ok=True)
         done.append(f"removed {path.relative_to(paths.home)}, left by a killed writer")
     return done
-
-
-def _is_torn(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return True
-    return False
