@@ -7,8 +7,6 @@ off, so that the factory comes to rest; the files dropped here are what is train
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,60 +14,27 @@ import pytest
 
 from core.checkpoints.ledger import Ledger
 from core.jobs.spool import Spool
-from core.liveness import Liveness
-from core.paths import Paths
 from core.process import spawned
-from tests.fakes import home_environment, make_home, wait_for
+from tests.fakes import make_home, wait_for
 from weaver.drill import checks
-from weaver.drill.drops import Dropper
-from weaver.drill.killing import DAEMONS, ORACLE, TRAINER, VICTIMS, WEAVER, Killer, doubles, start_weaver, zombies
+from weaver.drill.killing import DAEMONS, ORACLE, TRAINER, VICTIMS, WEAVER, doubles, start_weaver, zombies
+from weaver.drill.site import Site
 
 pytestmark = pytest.mark.timeout(600)
 SEED = 20261120
 
 
-class Site:
-    """A factory to be killed, with what was dropped into it and who was killed."""
-
-    def __init__(self, paths: Paths) -> None:
-        rng = random.Random(SEED)
-        self.paths, self.rng = paths, rng
-        self.killer, self.dropper = Killer(paths, rng), Dropper(paths, rng)
-        self.environ = {
-            **home_environment(paths), "WEAVER__GENERATION__ENABLED": "false", "WEAVER__CHECKPOINTS__EVERY_S": "2",
-        }  # fmt: skip
+class Killed(Site):
+    """A drill's factory, of which each step must succeed."""
 
     def type(self, *words: str) -> None:
         """Run a verb of the command line to its end."""
-        argv = [sys.executable, "-m", "weaver", *words]
-        done = subprocess.run(argv, env=self.environ, cwd=self.paths.home, capture_output=True, text=True)
-        assert done.returncode == 0, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-
-    def start(self) -> None:
-        """Start a Weaver and wait until everything runs."""
-        self.killer.weaver_is_started()
-        self.type("up")
+        code = self.weaver(*words)
+        assert code == 0, f"{words}: exit {code}\n{(self.paths.logs / 'drill.out').read_text()[-2000:]}"
 
     def wait_for(self, what: str, is_so: Callable[[], object], seconds: float = 90.0) -> None:
         """Look again and again, while slow copies grow and the killed come back."""
-
-        def look() -> object:
-            self.killer.look()
-            self.dropper.write_on()
-            return is_so()
-
-        wait_for(what, look, seconds)
-
-    def is_healthy(self) -> bool:
-        """Say whether everything that was killed is back and everything runs."""
-        late = [kill for kill in self.killer.waiting() if kill.program != TRAINER]
-        return not late and Liveness(self.paths, time.monotonic()).factory_state() == "healthy"
-
-    def is_drained(self) -> bool:
-        """Say whether every file that was dropped has been trained."""
-        spool = Spool(self.paths)
-        left = sum(count for state, count in spool.counts().items() if state not in ("completed", "failed", "rejected"))
-        return not self.dropper.is_copying and left == 0 and spool.undecided() == 0
+        assert self.until(is_so, seconds) is not None, f"{what}: not within {seconds} s"
 
     def newest(self) -> str:
         """Give the newest checkpoint."""
@@ -77,15 +42,15 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     print(f"seed {SEED}")
-    made = Site(make_home(tmp_path_factory.mktemp("kills") / "home"))
+    made = Killed(make_home(tmp_path_factory.mktemp("kills") / "home").home, random.Random(SEED))
     made.start()
     yield made
     made.type("down")
 
 
-def test_every_program_killed_at_a_random_moment_comes_back(site: Site) -> None:
+def test_every_program_killed_at_a_random_moment_comes_back(site: Killed) -> None:
     """About 20 s: ten programs are killed while files arrive, the oracle imports torch again."""
     site.dropper.by_rename(200, epochs=2)
     site.dropper.by_slow_copy(200)
@@ -99,7 +64,7 @@ def test_every_program_killed_at_a_random_moment_comes_back(site: Site) -> None:
     assert doubles(site.paths) == []
 
 
-def test_trainer_killed_in_the_middle_of_a_save_goes_on_from_the_last_whole_checkpoint(site: Site) -> None:
+def test_trainer_killed_in_the_middle_of_a_save_goes_on_from_the_last_whole_checkpoint(site: Killed) -> None:
     """About 30 s: the trainer imports its stack twice."""
     for _ in range(2):
         site.dropper.by_rename(200, epochs=4)
@@ -112,7 +77,7 @@ def test_trainer_killed_in_the_middle_of_a_save_goes_on_from_the_last_whole_chec
         site.wait_for("another checkpoint", lambda was=before: site.newest() != was)
 
 
-def test_daemon_killed_with_the_weaver_comes_back_and_the_others_are_adopted(site: Site) -> None:
+def test_daemon_killed_with_the_weaver_comes_back_and_the_others_are_adopted(site: Killed) -> None:
     site.dropper.by_slow_copy(100)
     before = site.killer.alive()
     assert site.killer.kill(WEAVER) and site.killer.kill("watch_inbox", "no Weaver")
@@ -125,7 +90,7 @@ def test_daemon_killed_with_the_weaver_comes_back_and_the_others_are_adopted(sit
     assert doubles(site.paths) == [] and zombies(site.paths) == []
 
 
-def test_weaver_killed_while_it_starts_leaves_nothing_double(site: Site) -> None:
+def test_weaver_killed_while_it_starts_leaves_nothing_double(site: Killed) -> None:
     """About 10 s: everything is stopped and started."""
     site.type("down")
     with (site.paths.logs / "up.out").open("ab") as out:
@@ -138,7 +103,7 @@ def test_weaver_killed_while_it_starts_leaves_nothing_double(site: Site) -> None
     assert doubles(site.paths) == []
 
 
-def test_down_without_a_weaver_leaves_nothing_and_every_line_accounted_for(site: Site) -> None:
+def test_down_without_a_weaver_leaves_nothing_and_every_line_accounted_for(site: Killed) -> None:
     site.dropper.by_rename(200, epochs=2)
     site.wait_for("training", lambda: TRAINER in site.killer.alive() and Spool(site.paths).list("processing"))
     assert site.killer.kill(WEAVER) is not None
@@ -147,7 +112,7 @@ def test_down_without_a_weaver_leaves_nothing_and_every_line_accounted_for(site:
     assert checks.violations(site.paths, site.dropper.drops) == []
 
 
-def test_everything_killed_at_once_goes_on_where_it_stopped(site: Site) -> None:
+def test_everything_killed_at_once_goes_on_where_it_stopped(site: Killed) -> None:
     """About 40 s: everything starts twice, and what was dropped is trained to its end."""
     site.start()
     site.dropper.by_rename(200, epochs=3)
