@@ -23,8 +23,8 @@ class Track:
     """One program: its process if one lives, and the history that back-off needs.
 
     watched: since when the Weaver looks after it. next_due: what its newest beat promised (None before the first). deaths: in a
-    row, without ten healthy minutes between. short_lives: crashes in a row, each soon after its start, kills from outside not
-    counted. retry: end of BACKOFF.
+    row, without ten healthy minutes between. short_lives: crashes in a row, each soon after its start, what others
+    killed or asked to stop not counted. retry: end of BACKOFF.
     """
 
     name: str
@@ -127,8 +127,7 @@ def exited(track: Track, now: float, code: int | None, is_wanted: bool, chance: 
         return replace(gone, state=State.STOPPED, deaths=0, short_lives=0, reason="")
     if code == EXIT_MISCONFIGURED:
         return parked(gone, words or "misconfigured (exit code 78)")
-    is_killed = code == -signal.SIGKILL and track.running_since is not None and not track.killed
-    is_crash = code != EXIT_BUDGET_SPENT and not is_killed  # whoever ran well and was killed from outside is in no crash loop
+    is_crash = code != EXIT_BUDGET_SPENT and not _was_others(track, code)
     deaths = track.deaths + 1
     is_short = is_crash and now - track.started < SHORT_LIFE_S
     short_lives = (track.short_lives + 1 if is_short else 0) if is_crash else track.short_lives
@@ -139,9 +138,18 @@ def exited(track: Track, now: float, code: int | None, is_wanted: bool, chance: 
     return replace(gone, state=State.BACKOFF, retry=now + delay_s(deaths, chance))
 
 
+def _was_others(track: Track, code: int | None) -> bool:
+    """Say whether others ended it, which is no crash: asked it to stop, or killed it while it ran well."""
+    if code in (0, -signal.SIGTERM):
+        return track.signalled is None
+    return code == -signal.SIGKILL and track.running_since is not None and not track.killed
+
+
 def _describe(code: int | None) -> str:
     if code is None:
         return "ended, exit code unknown"
+    if code == 0:
+        return "exit code 0: it was asked to stop, not by the Weaver"
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 

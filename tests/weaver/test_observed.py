@@ -94,6 +94,24 @@ def test_running_program_killed_from_outside_time_and_again_comes_back_and_one_k
     assert track.state is State.FATAL, "the kernel may kill what takes all memory while it loads"
 
 
+@pytest.mark.parametrize("code", [0, -15])
+def test_program_that_others_ask_to_stop_time_and_again_comes_back_also_while_it_starts(code: int) -> None:
+    assert lives(*[(1.0, code)] * 30)[0].state is State.BACKOFF
+    assert lives(*[(1.0, 1)] * (CRASH_LOOP - 1), (1.0, code), (1.0, 1))[0].state is State.FATAL, "it forgives no crash"
+    track = Track("p")
+    for _ in range(2 * CRASH_LOOP):
+        track = fold.exited(fold.started(track, 0.0, ONE), 1.0, code, is_wanted=True, chance=0.0)
+    assert track.state is State.BACKOFF, "a storm of SIGTERM also meets what has not said yet that it runs"
+
+
+def test_program_that_hangs_again_and_again_and_ends_when_the_weaver_asks_is_a_crash_loop() -> None:
+    track = Track("p")
+    for _ in range(CRASH_LOOP):
+        track = fold.signalled(fold.started(track, 0.0, ONE), 1.0, 5.0, "hung: no heartbeat when it was due")
+        track = fold.exited(track, 2.0, 0, is_wanted=True, chance=0.0)
+    assert track.state is State.FATAL
+
+
 def test_death_after_a_hang_counts_and_keeps_its_reason() -> None:
     track = fold.signalled(fold.started(Track("p"), 0.0, ONE), 60.0, 5.0, "hung: no heartbeat when it was due")
     track = fold.exited(track, 61.0, 0, is_wanted=True, chance=0.0)
