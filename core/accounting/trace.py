@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData, NotFound, UsageError
 from core.jobs.archive import opened
@@ -62,7 +64,7 @@ class Trace(Record, frozen=True, tag="weaver.trace/1"):
 def trace(paths: Paths, query: str, most: int) -> Trace:
     """Follow `<job>:<line>` (a line of its data.jsonl), or every line that holds the text, newest jobs first.
 
-    Raises NotFound for a job, a line or a text that is nowhere, UsageError for an empty text.
+    Raises NotFound for a job, a line or a text that is nowhere, UsageError for no text.
     """
     if not query.strip():
         raise UsageError(detail="trace what? Give <job>:<line>, or a text that the line holds")
@@ -88,7 +90,7 @@ def _numbered(paths: Paths, spool: Spool, ledger: Ledger, job: str, number: int)
 
 def _holding(paths: Paths, spool: Spool, ledger: Ledger, text: str, most: int) -> list[TracedLine]:
     """Search every job; a text is also found as JSON writes it, with escapes."""
-    needles = {text.encode(), _as_json(text)}
+    needles = _needles(text)
     found: list[TracedLine] = []
     for job in sorted({job for state in STATES for job in spool.list(state)}, reverse=True):
         try:
@@ -107,8 +109,11 @@ def _holding(paths: Paths, spool: Spool, ledger: Ledger, text: str, most: int) -
     return found[:most]
 
 
-def _as_json(text: str) -> bytes:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").encode()
+def _needles(text: str) -> set[bytes]:
+    try:
+        return {text.encode(), msgspec.json.encode(text)[1:-1]}
+    except UnicodeEncodeError as error:  # bytes of a command line that are no UTF-8
+        raise UsageError(detail=f"{text!r} is not UTF-8, which all lines are") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

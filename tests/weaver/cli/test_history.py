@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs.job import QuarantinedLine
+from core.jobs.job import Line, QuarantinedLine
 from core.jobs.poison import PoisonLine, add_poison
 from core.log import write_event
 from core.paths import Paths
@@ -84,6 +84,15 @@ def test_refused_and_poisoned_lines_say_why(paths: Paths) -> None:
     assert sorted(fates) == ["failed", "rejected"]
 
 
+@pytest.mark.parametrize("text", ['say "yes"', "C:\\new", "one\ntwo", "a\tb", "a\rb\x08c\x01d", "Müller", "a/b"])
+def test_text_is_found_as_json_writes_it(paths: Paths, text: str) -> None:
+    job = put_job(paths, "normal", accepted=2)
+    lines = (encode(Line([{"role": "user", "content": f"before {one} after"}])) + b"\n" for one in (text, "another"))
+    (paths.state("normal") / job / "data.jsonl").write_bytes(b"".join(lines))
+    found = json.loads(weaver(paths.home, "trace", text, "--json").stdout)["lines"]
+    assert [line["line"] for line in found] == [1]
+
+
 def test_text_in_many_lines_is_cut_and_says_so(paths: Paths) -> None:
     say(paths, "normal", put_job(paths, "normal", accepted=5), *["again"] * 5)
     told = weaver(paths.home, "trace", "again", "-n", "2")
@@ -91,7 +100,9 @@ def test_text_in_many_lines_is_cut_and_says_so(paths: Paths) -> None:
     assert "There are more" in told.stdout
 
 
-@pytest.mark.parametrize(("query", "code"), [("nowhere to be found", 5), ("20261120-000000000-00000000-x:1", 5), ("  ", 2)])
+@pytest.mark.parametrize(
+    ("query", "code"), [("nowhere to be found", 5), ("20261120-000000000-00000000-x:1", 5), ("  ", 2), ("a\udcff", 2)]
+)
 def test_what_cannot_be_traced_has_its_exit_code(paths: Paths, query: str, code: int) -> None:
     told = weaver(paths.home, "trace", query)
     assert (told.returncode, told.stdout) == (code, "")
