@@ -23,6 +23,7 @@ from core.jobs.poison import poison_of
 from core.jobs.spool import Spool
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import Part, Record, decode
+from core.runs.run import RowSpan
 
 SHOWN_TEXT = 200
 
@@ -61,6 +62,38 @@ class Trace(Record, frozen=True, tag="weaver.trace/1"):
     is_cut: bool
 
 
+class _History:
+    """What the checkpoints of the models consumed; the records of each model are read once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: dict[str, dict[str, list[tuple[RowSpan, Passage]]]] = {}
+
+    def passages(self, record: Job, number: int) -> list[Passage]:
+        """Give the checkpoints that consumed a line of a job, by step and epoch."""
+        if record.model not in self._known:
+            self._known[record.model] = self._read(record.model)
+        spans = self._known[record.model].get(record.id, [])
+        found = [passage for span, passage in spans if number in span.lines]
+        return sorted(found, key=lambda passage: (passage.steps_to, passage.epoch))
+
+    def _read(self, model: str) -> dict[str, list[tuple[RowSpan, Passage]]]:
+        try:
+            chain, links = set(self._ledger.chain(model)), self._ledger.links(model)
+        except (NotFound, InvalidData):  # a model without a history
+            return {}
+        found: dict[str, list[tuple[RowSpan, Passage]]] = {}
+        for name, link in links.items():
+            parent = (links.get(link.parent) or self._ledger.get(model, link.parent)).step if link.parent else 0
+            for span in self._ledger.get(model, name).consumed:
+                passage = Passage(
+                    checkpoint=f"{model}/{name}", epoch=span.epoch, steps_from=parent + 1, steps_to=link.step,
+                    is_surviving=name in chain,
+                )  # fmt: skip
+                found.setdefault(span.job, []).append((span, passage))
+        return found
+
+
 def trace(paths: Paths, query: str, most: int) -> Trace:
     """Follow `<job>:<line>` (a line of its data.jsonl), or every line that holds the text, newest jobs first.
 
@@ -68,27 +101,27 @@ def trace(paths: Paths, query: str, most: int) -> Trace:
     """
     if not query.strip():
         raise UsageError(detail="trace what? Give <job>:<line>, or a text that the line holds")
-    spool, ledger = Spool(paths), Ledger(paths)
+    spool, history = Spool(paths), _History(Ledger(paths))
     job, _, number = query.rpartition(":")
     if job and number.isascii() and number.isdigit():
-        found = [_numbered(paths, spool, ledger, job, int(number))]
+        found = [_numbered(paths, spool, history, job, int(number))]
     else:
-        found = _holding(paths, spool, ledger, query, most + 1)
+        found = _holding(paths, spool, history, query, most + 1)
         if not found:
             raise NotFound(kind="line with the text", name=query[:100], known="the lines of all jobs in queue/ were searched")
     return Trace(query=query, lines=found[:most], is_cut=len(found) > most)
 
 
-def _numbered(paths: Paths, spool: Spool, ledger: Ledger, job: str, number: int) -> TracedLine:
+def _numbered(paths: Paths, spool: Spool, history: _History, job: str, number: int) -> TracedLine:
     state, record = spool.read(job)
     for at, data in _lines(paths.state(state) / job / "data.jsonl"):
         if at == number:
-            return _accepted(spool, ledger, state, record, at, data)
+            return _accepted(spool, history, state, record, at, data)
     count = record.lines.accepted if record.lines else 0
     raise NotFound(kind=f"line in data.jsonl of {job}", name=str(number), known=f"lines 1 to {count}")
 
 
-def _holding(paths: Paths, spool: Spool, ledger: Ledger, text: str, most: int) -> list[TracedLine]:
+def _holding(paths: Paths, spool: Spool, history: _History, text: str, most: int) -> list[TracedLine]:
     """Search every job; a text is also found as JSON writes it, with escapes."""
     needles = _needles(text)
     found: list[TracedLine] = []
@@ -100,7 +133,7 @@ def _holding(paths: Paths, spool: Spool, ledger: Ledger, text: str, most: int) -
         folder = paths.state(state) / job
         for at, data in _lines(folder / "data.jsonl"):
             if any(needle in data for needle in needles):
-                found.append(_accepted(spool, ledger, state, record, at, data))
+                found.append(_accepted(spool, history, state, record, at, data))
         for refused, raw in _refused(folder / "quarantine.jsonl"):
             if any(needle in raw for needle in needles):
                 found.append(_left_out(state, record, refused, raw))
@@ -141,8 +174,8 @@ def _left_out(state: str, record: Job, line: QuarantinedLine, raw: bytes) -> Tra
     )  # fmt: skip
 
 
-def _accepted(spool: Spool, ledger: Ledger, state: str, record: Job, number: int, data: bytes) -> TracedLine:
-    passages = _passages(ledger, record, number)
+def _accepted(spool: Spool, history: _History, state: str, record: Job, number: int, data: bytes) -> TracedLine:
+    passages = history.passages(record, number)
     reason = spool.reason(record.id)
     poison = next((line for line in poison_of(spool.folder(record.id)) if line.line == number), None)
     fate, why = _fate(state, passages, reason.code if reason else "", poison.reason if poison else None)
@@ -166,26 +199,6 @@ def _fate(state: str, passages: Sequence[Passage], code: str, poison: str | None
     if passages and state == "completed":
         return "reverted", "only checkpoints off the surviving history hold it"
     return "pending", None if state in (*PRIORITIES, "processing") else "no checkpoint holds it"
-
-
-def _passages(ledger: Ledger, record: Job, number: int) -> list[Passage]:
-    try:
-        chain = set(ledger.chain(record.model))
-        names = list(ledger.links(record.model))
-    except (NotFound, InvalidData):  # a model without a history
-        return []
-    found = []
-    for name in names:
-        checkpoint = ledger.get(record.model, name)
-        parent = ledger.get(record.model, checkpoint.parent).step if checkpoint.parent else 0
-        for span in checkpoint.consumed:
-            if span.job == record.id and number in span.lines:
-                passage = Passage(
-                    checkpoint=f"{record.model}/{name}", epoch=span.epoch, steps_from=parent + 1, steps_to=checkpoint.step,
-                    is_surviving=name in chain,
-                )  # fmt: skip
-                found.append(passage)
-    return sorted(found, key=lambda passage: (passage.steps_to, passage.epoch))
 
 
 def _shown(data: bytes) -> str:
