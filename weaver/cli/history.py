@@ -48,8 +48,12 @@ def events(
     if not found:
         print_message("No event yet." if about is None else f"No event names {plain(about)}.")
     for event in found:
-        facts = " ".join(f"{key}={_text(value)}" for key, value in event.facts.items())
-        print_data(plain(f"{event.at} {event.program:<18} {event.event:<12} {facts}"))
+        print_data(_event_line(event))
+
+
+def _event_line(event: Event) -> str:
+    facts = " ".join(f"{key}={_text(value)}" for key, value in event.facts.items())
+    return plain(f"{event.at} {event.program:<18} {event.event:<12} {facts}")
 
 
 def _is_about(event: Event, about: str) -> bool:
@@ -126,5 +130,4 @@ def print_explanation(found: Explanation) -> None:
     if found.events:
         print_data("what happened:")
     for event in found.events:
-        facts = " ".join(f"{key}={_text(value)}" for key, value in event.facts.items())
-        print_data(plain(f"  {event.at} {event.program:<16} {event.event:<12} {facts}"))
+        print_data(f"  {_event_line(event)}")
