@@ -1,8 +1,8 @@
 """Faults injected on purpose, and what they broke: the numbers of trials that the claims name.
 
 In one process: every protocol of tests/faults/protocols.py killed, filled, broken and cut from power in every call. A trainer
-killed in every step of a run of sixty, and in saves, compared with the uninterrupted run to the last bit. Status files read
-while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a hundred second Weavers.
+killed at every moment of every step of a run of sixty, and in saves, compared with the uninterrupted run to the last bit.
+Status files read while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a hundred second Weavers.
 Writes benchmarks/results/faults.json and, as a picture, faults.svg.
 
 Usage: .venv/bin/python benchmarks/faults.py [--scale 1.0] [--seed 20261121]
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from tests.faults.stage import Stage
 from weaver.drill.records import Drill
 from weaver.drill.run import run as run_drill
 
-SAVES, STEPS, READS, DISKS = 200, 60, 1_000_000, 200
+SAVES, STEPS, OTHERS, READS, DISKS = 200, 60, 20, 1_000_000, 200
 FAULTS = {
     "killed": (None, False),
     "killed after": (None, True),
@@ -99,36 +99,52 @@ def _cut(protocol: Protocol, most: int, rng: random.Random, root: Path, numbers:
 
 
 def trainer(scale: float, rng: random.Random, root: Path) -> list[Cell]:
-    """Kill a trainer after every step of a run, and in saves; compare with the run that was not killed."""
+    """Kill a trainer at every moment of every step of a run, and in saves; compare with the run that was not killed.
+
+    The hardest setting in full, the others, and the deaths between two jobs, by a sample.
+    """
     from tests.faults import trainer_lives as lives
 
-    steps, saves = max(2, int(STEPS * scale)), max(2, int(SAVES * scale))
-    in_steps = [[lives.Death(step=1 + number * STEPS // steps)] for number in range(steps)]
-    in_saves = ([lives.Death(call=rng.randint(1, CALLS_OF_A_RUN)) for _ in range(2)] for _ in itertools.count())
-    made = lives.make_base(root / "base")
-    kinds = {
-        "in a step": (lives.Run(lives.LONG, {}, 60.0), in_steps, steps),
-        "in a save": (lives.Run(lives.SHORT, {}, 2.0), in_saves, saves),
-    }
-    return [_killed(lives, name, run, deaths, count, made, root) for name, (run, deaths, count) in kinds.items()]
+    def in_saves(whole: Any) -> Iterator[list[Any]]:
+        while True:
+            yield [lives.Death("call", rng.randint(1, CALLS_OF_A_RUN)) for _ in range(2)]
+
+    def drawn(whole: Any) -> Iterator[list[Any]]:
+        while True:
+            yield lives.deaths_in_steps(rng, whole)
+
+    moments = lives.every_moment(STEPS)
+    in_steps = moments[: max(2, int(len(moments) * scale))]
+    bases, steps, others = lives.make_bases(root / "bases"), sum(map(len, in_steps)), max(1, int(OTHERS * scale))
+    long, short = lives.Run(lives.LONG, lives.HARDEST, 60.0), lives.Run(lives.SHORT, lives.HARDEST, 2.0)
+    cells = [
+        _killed(lives, "in a step", [long], lambda whole: in_steps, steps, bases, root),
+        _killed(lives, "in a save", [short], in_saves, max(2, int(SAVES * scale)), bases, root),
+    ]
+    runs = [lives.Run(lives.SHORT, setting) for setting in lives.SETTINGS]
+    return [*cells, _killed(lives, "in other settings", runs, drawn, others, bases, root)]
 
 
-def _killed(lives: Any, name: str, run: Any, histories: Iterable[list[Any]], most: int, made: Any, root: Path) -> Cell:
-    """Let every history be trained to its end, whatever kills it, until there were so many kills."""
-    whole = lives.make_home(made, root / f"whole {name}", run)
-    assert not lives.has_lived(whole, run, lives.Death())
-    found, kills = list[str](), 0
-    for deaths in histories:
-        home = lives.make_home(made, root / "killed", run)
-        kills += sum(lives.has_lived(home, run, death) for death in deaths)
-        lives.has_lived(home, run, lives.Death())
-        found += [f"{deaths}: {text}" for text in lives.differences(home, whole, run)]
-        shutil.rmtree(home.paths.home)
-        lives.told_in(home.paths.home).unlink()
-        if kills >= most:
-            break
-    print(f"trainer killed {name}: {kills} kills, {len(found)} differences", flush=True)
-    return Cell(f"trainer killed {name}", "I2 I6 I7", kills, found)
+def _killed(
+    lives: Any, name: str, runs: Sequence[Any], histories: Callable[[Any], Iterable[list[Any]]], most: int, bases: Any,
+    root: Path,
+) -> Cell:  # fmt: skip
+    """Let every history of each run be trained to its end, whatever kills it, until there were so many kills of that run."""
+    found, total = list[str](), 0
+    for number, run in enumerate(runs):
+        whole, kills = lives.make_home(bases, root / f"whole {name} {number}", run), 0
+        lives.survive(whole, run, [])
+        for deaths in histories(whole):
+            home = lives.make_home(bases, root / "killed", run)
+            kills += lives.survive(home, run, deaths)
+            found += [f"{run.setting}, {deaths}: {text}" for text in lives.differences(home, whole, run)]
+            shutil.rmtree(home.paths.home)
+            lives.told_in(home.paths.home).unlink()
+            if kills >= most:
+                break
+        total += kills
+    print(f"trainer killed {name}: {total} kills, {len(found)} differences", flush=True)
+    return Cell(f"trainer killed {name}", "I2 I6 I7", total, found)
 
 
 def torn_reads(scale: float, root: Path) -> Cell:
@@ -174,7 +190,8 @@ def figures_of(cells: Sequence[Cell], found: Drill) -> dict[str, float]:
         "torn_reads": len(by_name["status read while written"].violations),
         "kills_in_steps": by_name["trainer killed in a step"].trials,
         "kills_in_saves": by_name["trainer killed in a save"].trials,
-        "resume_mismatches": sum(len(by_name[f"trainer killed in a {what}"].violations) for what in ("step", "save")),
+        "kills_in_other_settings": by_name["trainer killed in other settings"].trials,
+        "resume_mismatches": sum(len(cell.violations) for cell in cells if cell.fault.startswith("trainer killed")),
         "unaccounted_lines": found.lines.unaccounted if found.lines else 0, "drill_violations": len(found.violations),
     }  # fmt: skip
     for key, fault in (("idle", "kill, idle"), ("training", "kill, training"), ("cold", "kill everything")):

@@ -1,41 +1,81 @@
-"""kill -9 of the trainer in any step and in any save: the run that goes on is the uninterrupted one to the last bit.
+"""kill -9 of the trainer at every kind of moment: the run that goes on is the uninterrupted one to the last bit.
 
-Across two jobs and the borders of epochs, packed and padded, with accumulation and dropout. benchmarks/faults.py goes through
-every kill point of sixty steps.
+Compared are, for every step, also a replayed one: the ids of its micro-batches, the learning rates, the loss (float hex), and
+a draw from each of random, numpy and torch; in the end the weights, their average, optimizer, schedule, random state and
+counters. Packed and padded, with and without accumulation and dropout, across the border of epochs (with accumulation: inside
+of a step) and of jobs. benchmarks/faults.py goes through every moment of every step of a run of sixty.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.faults.trainer_lives import PACKED, SHORT, Death, Run, deaths, differences, has_lived, make_base, make_home
+from tests.faults.trainer_lives import (
+    HARDEST,
+    IN_A_STEP,
+    SETTINGS,
+    SHORT,
+    Death,
+    Run,
+    Setting,
+    deaths_in_steps,
+    differences,
+    every_moment,
+    has_died,
+    make_bases,
+    make_home,
+    survive,
+)
 
 pytestmark = pytest.mark.timeout(900)
-SEED, KILLS = 20261121, 4
-STEPS, CALLS = 9, 250
+SEED, CALLS = 20261121, 120
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return make_base(tmp_path_factory.mktemp("base"))
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[bool, tuple[Path, str]]:
+    return make_bases(tmp_path_factory.mktemp("bases"))
 
 
-@pytest.mark.parametrize("settings", [{}, PACKED], ids=["padded", "packed"])
-def test_trainer_killed_anywhere_goes_on_as_if_it_had_not_been(
-    made: tuple[Path, str], tmp_path: Path, settings: object
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_trainer_killed_at_any_moment_goes_on_as_if_it_had_not_been(
+    bases: Mapping[bool, tuple[Path, str]], tmp_path: Path, setting: Setting
 ) -> None:
-    """About 12 s each: every life opens the model, and each history is trained to its end."""
-    print(f"seed {SEED}")
-    run, rng, numbers = Run(SHORT, dict(settings)), random.Random(SEED), itertools.count()  # type: ignore[call-overload]
-    whole = make_home(made, tmp_path / "whole", run)
-    assert not has_lived(whole, run, Death())
-    for death in deaths(rng, STEPS, CALLS, KILLS):
-        home = make_home(made, tmp_path / str(next(numbers)), run)
-        assert has_lived(home, run, death), death
-        has_lived(home, run, Death(call=rng.randint(1, CALLS)))  # and in the middle of going on
-        assert not has_lived(home, run, Death())
-        assert differences(home, whole, run) == [], death
+    """About 7 s each: every life opens the model, and each history is trained to its end."""
+    run, rng = Run(SHORT, setting), random.Random(f"{SEED} {setting}")
+    whole = make_home(bases, tmp_path / "whole", run)
+    assert not has_died(whole, run, None)
+    histories = {
+        "steps": deaths_in_steps(rng, whole),
+        "saves": [Death("call", rng.randint(1, CALLS)), Death("call", rng.randint(1, CALLS))],  # and while it goes on
+    }
+    print(f"seed {SEED}: {histories}")
+    for name, deaths in histories.items():
+        home = make_home(bases, tmp_path / name, run)
+        died = survive(home, run, deaths)
+        assert died == len(deaths) or (name == "saves" and died), deaths
+        assert differences(home, whole, run) == [], deaths
+
+
+def test_border_of_epochs_lies_inside_of_a_step_where_there_is_accumulation(
+    bases: Mapping[bool, tuple[Path, str]], tmp_path: Path
+) -> None:
+    """What the runs above are for: else a cursor that only knows whole epochs would pass them."""
+    run = Run(SHORT, HARDEST)
+    home = make_home(bases, tmp_path / "home", run)
+    survive(home, run, [])
+    spans = [span for one in home.ledger.checkpoints("tiny") for span in one.consumed if span.job == "job-1"]
+    plan = home.plan("job-1")
+    borders = {sum(plan.steps[:step]) for step in range(len(plan.steps) + 1)}
+    assert {span.epoch for span in spans} == {0, 1}
+    assert len(plan.rows) // 2 not in borders
+
+
+def test_histories_of_the_benchmark_hold_every_moment_of_every_step() -> None:
+    histories = every_moment(60)
+    assert all(deaths == sorted(deaths, key=lambda death: death.at) for deaths in histories)
+    together = [death for deaths in histories for death in deaths]
+    assert sorted(together, key=repr) == sorted((Death(moment, at) for moment in IN_A_STEP for at in range(1, 61)), key=repr)

@@ -1,11 +1,15 @@
-"""One stream of two jobs, trained by processes that are killed: in a step, or at a call that changes the disk.
+"""One stream of two jobs, trained by processes that are killed: at every moment of a step, between jobs, or while they save.
 
 Shared by test_trainer_kills and by benchmarks/faults.py. Processes are forked from a server that has imported the trainer once.
-What each step did is appended to a file outside of the home, so that it outlives its process.
+What each step was given and did is seen through torch's own hooks and appended to a file outside of the home, so that it
+outlives its process: the ids of every micro-batch, the learning rates, the loss to the last bit, and a draw from each of the
+three random generators, as a loader or a model of somebody else may draw from any of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -13,26 +17,60 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from core.accounting.audit import audit
 from core.config import ModelConfig
+from core.records import read
 from core.runs.run import Outcome, Progress
 from tests.faults.dying import die_at
 from tests.trainer.training_home import Seconds, TrainingHome, sums
 from trainer.config import ModelSource
 from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.model import ensure_base
+from trainer.resume import Cursor
 from trainer.tiny.model import build
 from trainer.weights import sweep_left_overs
 
 MODULE = "tests.faults.trainer_lives"
-PACKED: dict[str, Any] = {"packing": "on", "batch_tokens": 64, "max_length": 64, "accumulation": 3}
 LONGEST_LIFE_S = 300.0
+DROPOUT = 0.1
+
+Moment = Literal["in the middle", "before the update", "after the update", "after the step", "job", "call"]
+IN_A_STEP: tuple[Moment, ...] = ("in the middle", "before the update", "after the update", "after the step")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the stream is trained. With dropout, mistakes with the random state show in the losses."""
+
+    packing: bool
+    accumulation: int
+    dropout: bool
+
+    def __str__(self) -> str:
+        packing, dropout = "packed" if self.packing else "padded", "dropout" if self.dropout else "no dropout"
+        return f"{packing}, accumulation {self.accumulation}, {dropout}"
+
+    def hyper(self) -> dict[str, Any]:
+        """Give the settings of TrainingHome.config: several examples in a row of 64 tokens, or several rows in a batch."""
+        narrow = {"batch_tokens": 64, "max_length": 64} if self.packing else {}
+        return {"packing": "on" if self.packing else "off", "accumulation": self.accumulation, **narrow}
+
+
+SETTINGS = [Setting(*values) for values in itertools.product((False, True), (1, 3), (False, True))]
+HARDEST = Setting(packing=True, accumulation=3, dropout=True)
 
 
 @dataclass(frozen=True)
@@ -40,78 +78,112 @@ class Run:
     """What is trained: lines and epochs of both jobs, and how; a checkpoint about every `every_s` readings of a clock."""
 
     jobs: tuple[tuple[str, int, int], ...]
-    settings: Mapping[str, Any]
+    setting: Setting
     every_s: float = 12.0
 
 
-SHORT = (("job-1", 24, 2), ("job-2", 19, 1))
-"""Nine steps: two epochs of three, then three of another job."""
-LONG = (("job-1", 72, 5), ("job-2", 120, 1))
-"""Sixty steps: five epochs of nine, then fifteen of another job."""
+SHORT = (("job-1", 26, 2), ("job-2", 19, 1))
+"""Two epochs and another job; a step of three micro-batches takes rows of both epochs."""
+LONG = (("job-1", 76, 5), ("job-2", 167, 1))
+"""Sixty steps of HARDEST, 42 and 18: five epochs, whose borders lie inside of steps, and another job."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """Where a process is killed: after a step of the stream, or at its n-th call that changes the disk; or nowhere."""
+    """Where a process is killed: in step `at` of the stream, after the at-th job, or at its at-th change of the disk."""
 
-    step: int | None = None
-    call: int | None = None
+    moment: Moment
+    at: int
 
 
-class Told(TrainingStatusWriter):
-    """Appends what every step did, and dies after one."""
+class Witness(TrainingStatusWriter):
+    """Appends what every step was given and did, and dies in one. step: the last one that was trained before."""
 
-    def __init__(self, file: Path, death: Death) -> None:
+    def __init__(self, file: Path, death: Death | None, step: int) -> None:
         super().__init__(None)
-        self._file, self._death = file, death
+        self._file, self._death, self._step = file, death, step
+        self._batches: list[str] = []
+        register_module_forward_pre_hook(self._on_forward)
+        register_optimizer_step_pre_hook(self._on_update)
+        register_optimizer_step_post_hook(lambda *_: self._die_if("after the update"))
+
+    def _on_forward(self, module: nn.Module, given: Any) -> None:
+        """Note the ids of a micro-batch that is trained; proofs and fingerprints ask models that are not in training."""
+        if isinstance(module, nn.Embedding) and module.training:
+            ids = given[0]
+            self._batches.append(hashlib.sha256(repr(ids.tolist()).encode()).hexdigest()[:16])
+            if len(self._batches) > 1:
+                self._die_if("in the middle")
+
+    def _on_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._die_if("in the middle")  # a step of one micro-batch
+        self._die_if("before the update")
+        rates = [float(group["lr"]).hex() for group in optimizer.param_groups]
+        draws = [random.random().hex(), float(np.random.random()).hex(), float(torch.rand(())).hex()]
+        self._tell("given", self._step + 1, rates, self._batches, draws)
+        self._batches = []
 
     def write(self, progress: Progress) -> None:
-        """Note a step."""
+        """Note the loss of a step."""
         if progress.loss is None:
             return
-        told = [progress.step, progress.loss.hex(), (progress.learning_rate or 0.0).hex()]
+        self._tell("loss", progress.step, progress.loss.hex())
+        self._die_if("after the step")
+        self._step = progress.step
+
+    def _tell(self, kind: str, step: int, *facts: object) -> None:
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told) + "\n")
-        if progress.step == self._death.step:
+            file.write(json.dumps([kind, step, *facts]) + "\n")
+
+    def _die_if(self, moment: Moment) -> None:
+        if self._death == Death(moment, self._step + 1):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def make_base(folder: Path, dropout: float = 0.1) -> tuple[Path, str]:
-    """Make a home with a base that has dropout: only then does a mistake with the random state show."""
+def make_base(folder: Path, dropout: bool) -> tuple[Path, str]:
+    """Make a home with a base that has dropout or not."""
     source = folder / "source"
     source.mkdir(parents=True)
     build(source, 0)
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps({**config, "attention_dropout": dropout}))
+    (source / "config.json").write_text(json.dumps({**config, "attention_dropout": DROPOUT if dropout else 0.0}))
     home = TrainingHome(folder / "home", str(source))
     home.paths.make()
     ensure_base(ModelSource(name="tiny", paths=home.paths, config=ModelConfig(base=str(source))), 0, datetime.now(UTC))
     return home.paths.home, str(source)
 
 
-def make_home(made: tuple[Path, str], folder: Path, run: Run) -> TrainingHome:
-    """Copy the home with the base, and put both jobs into it."""
-    shutil.copytree(made[0], folder)
-    home = TrainingHome(folder, made[1])
+def make_bases(folder: Path) -> Mapping[bool, tuple[Path, str]]:
+    """Make both homes, by whether their base has dropout."""
+    return {dropout: make_base(folder / str(dropout), dropout) for dropout in (False, True)}
+
+
+def make_home(bases: Mapping[bool, tuple[Path, str]], folder: Path, run: Run) -> TrainingHome:
+    """Copy the home with the run's base, and put both jobs into it."""
+    made, base = bases[run.setting.dropout]
+    shutil.copytree(made, folder)
+    home = TrainingHome(folder, base)
     for name, count, _ in run.jobs:
         home.job(name, sums(count, seed=count))
     return home
 
 
-def live(folder: Path, base: str, run: Run, death: Death) -> None:
-    """Train what is not completed yet, as the next trainer does; in a process of its own."""
+def live(folder: Path, base: str, run: Run, death: Death | None) -> None:
+    """Train every job as far as it is not trained yet, as the next trainer does; in a process of its own."""
     home = TrainingHome(folder, base)
     sweep_left_overs(home.paths, "tiny")
-    engine = TrainerEngine(Told(told_in(folder), death), mono=Seconds())
-    if death.call is not None:
-        die_at(death.call, str(folder))
-    for name, _, epochs in run.jobs:
-        done = folder / f"{name}.done"
-        if not done.exists():
-            job = home.paths.state("processing") / name
-            result = engine.run_job(home.config(job, epochs=epochs, every_s=run.every_s, **run.settings))
-            assert result.outcome is Outcome.COMPLETED, result.error
-            done.touch()
+    engine = TrainerEngine(Witness(told_in(folder), death, home.last().step), mono=Seconds())
+    if death is not None and death.moment == "call":
+        die_at(death.at, str(folder))
+    for number, (name, _, epochs) in enumerate(run.jobs, 1):
+        job = home.paths.state("processing") / name
+        config = home.config(job, epochs=epochs, every_s=run.every_s, save=False, **run.setting.hyper())
+        result = engine.run_job(config)
+        assert result.outcome is Outcome.COMPLETED, result.error
+        if death == Death("job", number):
+            os.kill(os.getpid(), signal.SIGKILL)
+    if engine.has_unsaved():
+        engine.save()
 
 
 def told_in(folder: Path) -> Path:
@@ -119,7 +191,7 @@ def told_in(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.steps")
 
 
-def has_lived(home: TrainingHome, run: Run, death: Death) -> bool:
+def has_died(home: TrainingHome, run: Run, death: Death | None) -> bool:
     """Let a process train until it is killed; False when it came to its end. Raises AssertionError when it failed by itself."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([MODULE])
@@ -130,27 +202,59 @@ def has_lived(home: TrainingHome, run: Run, death: Death) -> bool:
     return child.exitcode != 0
 
 
+def survive(home: TrainingHome, run: Run, deaths: Sequence[Death]) -> int:
+    """Train to the end, whatever kills it on the way; give how many of the deaths there were."""
+    died = sum(has_died(home, run, death) for death in deaths)
+    assert not has_died(home, run, None)
+    return died
+
+
 def differences(home: TrainingHome, whole: TrainingHome, run: Run) -> list[str]:
     """Say in what a run that was killed differs from the one that was not: every step, also a replayed one, to the last bit."""
-    found = [f"step {told} is not one of the uninterrupted run" for told in sorted(_steps(home) - _steps(whole))]
-    if len(_steps(home)) != len(_steps(whole)):
-        found.append(f"{len(_steps(home))} different steps, expected {len(_steps(whole))}")
-    if home.hashes(home.last().name) != whole.hashes(whole.last().name):
-        found.append("the final weights or their training state differ")
+    mine, theirs = _told(home), _told(whole)
+    found = [f"{told} is nothing that happened in the uninterrupted run" for told in sorted(mine - theirs)]
+    missing = [json.loads(told) for told in sorted(theirs - mine)]
+    # Who is killed at the end of a save has published a step whose loss it never told.
+    saved = [["loss", checkpoint.step] for checkpoint in home.ledger.checkpoints("tiny")]
+    found += [f"{told} of the uninterrupted run is missing" for told in missing if told[:2] not in saved]
+    ends, wanted = _ends(home), _ends(whole)
+    found += [f"in the end {what} differ" for what in wanted if ends[what] != wanted[what]]
     for name, count, epochs in run.jobs:
         spans = [span for one in home.ledger.checkpoints("tiny") for span in one.consumed if span.job == name]
         if Counter(line for span in spans for line in span.lines) != dict.fromkeys(range(1, count + 1), epochs):
             found.append(f"{name}: not every line was trained {epochs} times")
         if home.plan(name).rows != whole.plan(name).rows:
             found.append(f"{name}: the samples are others, or in another order")
-    return found + [f"I7: {text}" for text in audit(home.paths).invariants[5].violations]
+    return found + [f"{one.id}: {text}" for one in audit(home.paths).invariants if one.id == "I7" for text in one.violations]
 
 
-def _steps(home: TrainingHome) -> set[tuple[int, str, str]]:
-    return {tuple(json.loads(line)) for line in told_in(home.paths.home).read_text().splitlines()}
+def _told(home: TrainingHome) -> set[str]:
+    """Give what was told of every step, each different telling once."""
+    return set(told_in(home.paths.home).read_text().splitlines())
 
 
-def deaths(rng: random.Random, steps: int, calls: int, count: int) -> list[Death]:
-    """Draw where to die: half of them in steps, half at calls that change the disk, most of which are in saves."""
-    drawn = [Death(step=rng.randint(1, steps)) for _ in range(count - count // 2)]
-    return drawn + [Death(call=rng.randint(1, calls)) for _ in range(count // 2)]
+def _ends(home: TrainingHome) -> dict[str, object]:
+    """Give what must be the same in the last checkpoint and its state, the averaged weights included."""
+    last = home.last()
+    cursor = msgspec.structs.replace(read(Cursor, home.model.training_state(last.name) / "cursor.json"), checkpoint="")
+    counts = (last.step, last.tokens_seen, last.examples_seen, last.learning_rate)
+    return {**home.hashes(last.name), "cursor.json": cursor, "the counts": counts}
+
+
+def deaths_in_steps(rng: random.Random, whole: TrainingHome) -> list[Death]:
+    """Draw one death for each moment of a step, in ascending steps, and one between the jobs. whole: the uninterrupted run."""
+    steps, of_job_1 = whole.last().step, len(whole.plan("job-1").steps)
+    at = sorted(rng.sample(range(1, steps + 1), len(IN_A_STEP)))
+    drawn = [Death(moment, step) for moment, step in zip(rng.sample(IN_A_STEP, len(IN_A_STEP)), at, strict=True)]
+    border = sum(step <= of_job_1 for step in at)
+    return [*drawn[:border], Death("job", 1), *drawn[border:]]
+
+
+def every_moment(steps: int, lives: int = 4) -> list[list[Death]]:
+    """Give histories of a few deaths each that together hold every moment of every step. steps: a multiple of lives."""
+    apart, moments = steps // lives, len(IN_A_STEP)
+    return [
+        [Death(IN_A_STEP[(turn + part) % moments], first + part * apart) for part in range(lives)]
+        for first in range(1, apart + 1)
+        for turn in range(moments)
+    ]
