@@ -2,8 +2,8 @@
 
 In one process: every protocol of tests/faults/protocols.py killed, filled, broken and cut from power in every call. A trainer
 killed at every moment of every step of a run of sixty, and in saves, compared with the uninterrupted run to the last bit.
-Status files read while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a hundred second Weavers.
-Writes benchmarks/results/faults.json and, as a picture, faults.svg.
+Status files read while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a
+hundred second Weavers. Writes benchmarks/results/faults.json and, as a picture, faults.svg.
 
 Usage: .venv/bin/python benchmarks/faults.py [--scale 1.0] [--seed 20261121]
 """
