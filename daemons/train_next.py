@@ -77,7 +77,7 @@ class TrainNext:
         if pause is not None and trainer is None:
             did += _give_back(ctx, spool, pause)
         if resets:
-            return self._reset(ctx, ledger, resets, trainer)
+            return self._reset(ctx, spool, ledger, resets, trainer)
         running = self._running(ctx, spool, pause)
         if running is None and pause is None and not _disk_is_low(ctx):
             did += self._expiry.take_out(ctx, spool, ledger)
@@ -99,12 +99,17 @@ class TrainNext:
         ticks = start_ticks(self._child.pid)
         return ProcessRef(pid=self._child.pid, start_ticks=ticks, boot_id=boot_id()) if ticks is not None else None
 
-    def _reset(self, ctx: Context, ledger: Ledger, orders: Sequence[Order], trainer: ProcessRef | None) -> Report:
-        """Obey resets once the trainer has saved and ended: it holds in memory what is to be taken back."""
+    def _reset(self, ctx: Context, spool: Spool, ledger: Ledger, orders: Sequence[Order], trainer: ProcessRef | None) -> Report:
+        """Obey resets once the trainer has saved and ended: it holds in memory what is to be taken back.
+
+        A request that was written before names a checkpoint that may be taken back: each job gets a new one afterwards.
+        """
         if trainer is not None or self._child is not None:
             if trainer is not None:
                 send_signal(trainer, signal.SIGTERM)
             return Report(note="a reset waits for the trainer to save and end", next_s=RESET_LOOK_S)
+        for job in _unfinished(ctx, spool):
+            spool.reopen(job)
         for order in orders:
             at = iso(ctx.clock.now())
             try:

@@ -166,7 +166,7 @@ class TrainerEngine:
         rows = make_rows(stream.tokenizer, lines, config.model.config.max_length)
         choice = choose_packing(config.hyperparams.packing, config.environment.device)
         resumed = config.data.plan.exists()
-        planned = make_plan(config, rows, choice.packed, stream.step, stream.checkpoint)
+        planned = make_plan(config, rows, choice.packed, stream)
         pad = stream.tokenizer.pad_token_id
         collate = packed_collator(pad) if planned.plan.packing else padded_collator(pad)
         masks = MaskChecks(lines, rows, stream.tokenizer).run(planned.features, collate, planned.plan.seed)

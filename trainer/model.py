@@ -14,6 +14,7 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.history import lineage
 from core.checkpoints.ledger import Ledger, verify
 from core.clock import iso
 from core.config import TrainingConfig
@@ -135,7 +136,7 @@ def open_stream(source: ModelSource, hyperparams: TrainingConfig, device: str) -
     stream = Stream(
         name=source.name, checkpoint=name, model=model, tokenizer=load_tokenizer(folder), optimizer=optimizer,
         schedule=create_schedule(optimizer, hyperparams.schedule), average=WeightAverage(model, hyperparams.ema_decay),
-        rng=rng.capture(), lineage=_ancestors(ledger, source.name, name), settings=hyperparams,
+        rng=rng.capture(), lineage=lineage(ledger, source.name, name), settings=hyperparams,
     )  # fmt: skip
     remarks = []
     if checkpoint_step(name) > 0:
@@ -144,12 +145,3 @@ def open_stream(source: ModelSource, hyperparams: TrainingConfig, device: str) -
         configure_optimizer(optimizer, hyperparams.optimizer)
         configure_schedule(stream.schedule, hyperparams.schedule, hyperparams.optimizer.lr)
     return stream, [f"training goes on from {name}", *remarks]
-
-
-def _ancestors(ledger: Ledger, model: str, name: str) -> set[str]:
-    links, found = ledger.links(model), set[str]()
-    at: str | None = name
-    while at is not None and at in links and at not in found:
-        found.add(at)
-        at = links[at].parent
-    return found

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
+
+import msgspec
 
 from core.errors import InvalidData
 from core.files import replace_durable
@@ -16,6 +18,7 @@ from core.text.labels import IGNORED
 from trainer.config import TrainerConfig
 from trainer.data.dataset import Feature, Row
 from trainer.data.packing import batch_plan, line_numbers, pack
+from trainer.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -86,26 +89,31 @@ class Planned:
         return Rest(rows, batches)
 
 
-def make_plan(config: TrainerConfig, rows: Sequence[Row], packed: bool, first_step: int, parent: str) -> Planned:
+def make_plan(config: TrainerConfig, rows: Sequence[Row], packed: bool, stream: Stream) -> Planned:
     """Give the job's plan: the stored one if it was begun before, else a new one, written durably.
 
-    Raises InvalidData when the data no longer gives the stored plan.
+    A stored one that was begun on what the stream's history does not hold (a reset took it back) begins anew where the stream
+    is, in its own order. Raises InvalidData when the data no longer gives the stored plan.
     """
     stored = read_if_there(Plan, config.data.plan)
+    is_taken_back = stored is not None and stored.parent is not None and stored.parent not in stream.lineage
     hyper = config.hyperparams
     settings = stored or Plan(
-        job=config.data.job, model=config.model.name, parent=parent, first_step=first_step,
+        job=config.data.job, model=config.model.name, parent=stream.checkpoint, first_step=stream.step,
         seed=hyper.seed + zlib.crc32(config.data.job.encode()), epochs=config.epochs, packing=packed,
         micro_batch=hyper.micro_batch, batch_tokens=hyper.batch_tokens, accumulation=hyper.accumulation, rows=[], steps=[],
     )  # fmt: skip
     planned = _order(settings, rows, config.model.config.max_length)
-    if stored is None:
-        _write(config.data.plan, planned.plan)
-    elif (stored.rows, stored.steps) != (planned.plan.rows, planned.plan.steps):
+    if stored is not None and (stored.rows, stored.steps) != (planned.plan.rows, planned.plan.steps):
         raise InvalidData(
             where=str(config.data.plan),
             detail="data.jsonl no longer gives the stored plan: the tokenizer or max_length has changed; drop the data anew",
         )
+    if is_taken_back:
+        plan = msgspec.structs.replace(planned.plan, parent=stream.checkpoint, first_step=stream.step)
+        planned = replace(planned, plan=plan)
+    if stored is None or is_taken_back:
+        _write(config.data.plan, planned.plan)
     return planned
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.checkpoints.history import newest_complete
+from core.checkpoints.history import newest_complete, where_to_go_on
 from core.checkpoints.ledger import Ledger, verify
 from core.errors import InvalidData
 from core.names import checkpoint_order
@@ -101,12 +101,14 @@ def _load_plain(path: Path) -> dict[str, Any]:
 def resume_point(ledger: Ledger, model: str, parent: str | None) -> str:
     """Say from which checkpoint training goes on: the newest descendant of parent whose weights and state are complete.
 
-    parent null means the base. Raises InvalidData when neither parent nor a descendant of it has a complete state.
+    parent null means the base; one that a reset took back means head. Raises InvalidData when neither it nor a descendant of it
+    has a complete state.
     """
     names = ledger.names(model)
     start = parent or next((name for name in names if checkpoint_order(name)[0] == 0), None)
     if start is None:
         raise InvalidData(where=f"models/{model}", detail="there is no base checkpoint; run: python -m trainer init")
+    start = where_to_go_on(ledger, model, start)
     newest = newest_complete(ledger, model, start)
     if newest is not None:
         return newest

@@ -27,6 +27,22 @@ def newest_complete(ledger: Ledger, model: str, start: str) -> str | None:
     return newest
 
 
+def where_to_go_on(ledger: Ledger, model: str, start: str) -> str:
+    """Give the checkpoint from which a request to go on from start is meant: start, or head when a reset took start back."""
+    head = ledger.head(model)
+    return head.checkpoint if head is not None and not set(head.cut).isdisjoint(lineage(ledger, model, start)) else start
+
+
+def lineage(ledger: Ledger, model: str, name: str) -> set[str]:
+    """Give a checkpoint and all its ancestors, as far as they are recorded."""
+    links, found = ledger.links(model), set[str]()
+    at: str | None = name
+    while at is not None and at in links and at not in found:
+        found.add(at)
+        at = links[at].parent
+    return found
+
+
 def advance_head(ledger: Ledger, model: str, at: str) -> None:
     """Move head to its newest complete descendant, to the base to begin with. Only train_next may call this."""
     names = ledger.names(model)

@@ -745,6 +745,26 @@ def test_reset_waits_for_the_trainer_to_end_then_moves_head_and_training_goes_on
     assert stage.head == first, "the checkpoint that was taken back never becomes head again"
 
 
+def test_job_claimed_before_a_reset_is_trained_from_the_new_head(stage: Stage) -> None:
+    """Its trainer died (or was asked to end) without a result, and the request names what is taken back."""
+    first = stage.checkpoint(1, stage.base)
+    second = stage.checkpoint(2, first)
+    stage.queue(A)
+    stage.tick()
+    request = stage.request(A)
+    assert request is not None and request.parent == second
+    order = place(stage.paths, "train_next", "reset", {"checkpoint": f"tiny/{first}"}, "me", stage.home.clock.now())
+    stage.die()
+    stage.tick()
+    answer = answered(stage.paths, order.id)
+    assert answer is not None and answer.ok, answer
+    for _ in range(3):
+        stage.tick(100)
+    request = stage.request(A)
+    assert request is not None and request.parent == first
+    assert stage.states == {A: "processing"}
+
+
 def test_reset_that_is_refused_changes_nothing_and_says_why(stage: Stage) -> None:
     first = stage.checkpoint(1, stage.base)
     stage.tick()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints.checkpoint import Head
-from core.checkpoints.history import advance_head, newest_complete
+from core.checkpoints.history import advance_head, newest_complete, where_to_go_on
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.removal import holdings
 from core.checkpoints.reset import refuse_reset, reset_head
@@ -63,6 +63,15 @@ def test_training_after_a_reset_is_the_new_history_and_a_second_reset_keeps_the_
     head = ledger.head("tiny")
     assert head is not None
     assert head.cut == [names[2], names[1]]
+
+
+def test_going_on_from_what_was_taken_back_means_head(paths: Paths) -> None:
+    names = history(paths, 0, 10, 20, 30)
+    ledger = Ledger(paths)
+    advance_head(ledger, "tiny", AT)
+    assert [where_to_go_on(ledger, "tiny", name) for name in names] == names
+    reset_head(ledger, "tiny", names[1], "", AT)
+    assert [where_to_go_on(ledger, "tiny", name) for name in names] == [names[0], names[1], names[1], names[1]]
 
 
 def test_what_was_taken_back_is_not_needed_for_training_any_more(paths: Paths) -> None:
