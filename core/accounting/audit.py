@@ -1,7 +1,7 @@
 """The audit: every invariant that can be seen from the files and processes of a home, live or stopped.
 
 Place in the flow: `weaver audit` and the tests of faults ask. Writes nothing. I6 (exact resume) and I13 (clocks) cannot be seen
-from outside: tests and `weaver drill` hold them.
+from outside: tests hold them.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ def drill(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(900)
 def test_short_drill_finds_nothing_lost_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """About 90 s: a real factory is started, every program of it killed, everything killed at once, and all is trained."""
+    """About 100 s: a real factory is started, each program of it killed and asked to stop, all at once too; all is trained."""
     done = drill(tmp_path, "--json", "--seed", str(SEED))
     found = decode_strict(Drill, done.stdout.encode(), "weaver drill")
     assert found.violations == [], done.stderr
     assert (found.ok, done.returncode, found.seed) == (True, 0, SEED)
     assert len(found.faults) == len(FAULTS)
-    assert [fault.fault for fault in found.faults if fault.trials == 0] == ["clock"]
+    assert [fault.fault for fault in found.faults if fault.trials == 0] == []
     assert found.lines is not None and found.lines.unaccounted == 0
     assert found.lines.trained == found.lines.dropped > 500
     assert list(tmp_path.iterdir()) == [], "its home is gone"

@@ -39,6 +39,7 @@ WRITERS = {
     "weaver/drill/drops.py": ("outside of the home", "drops files into a drill's own home, as a person does"),
     "weaver/drill/run.py": ("outside of the home", "writes the configuration of a drill's own home before it is started"),
     "weaver/drill/site.py": ("outside of the home", "makes a drill's own home in a temporary folder, and removes it"),
+    "weaver/drill/storms.py": ("outside of the home", "puts a folder in the place of a log of a drill's own home"),
     "weaver/drill/views.py": ("outside of the home", "tears and deletes the views of a drill's own home"),
     "weaver/outputs.py": ("logs/", "cuts <program>.out in place: the program holds it open"),
     "weaver/web/upload.py": (".upload-", "receives into a dot-name of the inbox; the move to its name publishes it"),

@@ -1,8 +1,9 @@
 """The faults of a drill, each made in a running factory, and what must be so after it.
 
 Place in the flow: weaver/drill/run.py makes them one after the other in one Site. Each gives Trials: how often it was made, how
-long everything took to be well again, and what was not as it must be. Files written: status files and config/weaver.yaml of the
-drill's own home. Invariant: a fault is over when its function returns, whether or not the factory stood it.
+long everything took to be well again, and what was not as it must be. Files written: config/weaver.yaml of the drill's own home,
+and what views.py and storms.py beside it write. Invariant: a fault is over when its function returns, whether or not the factory
+stood it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from weaver.drill.drops import Drop
 from weaver.drill.killing import DAEMONS, HEAVY, ORACLE, TRAINER, WEAVER, Kill
 from weaver.drill.records import Trials
 from weaver.drill.site import Site
+from weaver.drill.storms import crash_loop, storm, twins
 from weaver.drill.views import delete_status, tear_status
 
 LIGHT = (*DAEMONS, "web")
@@ -213,13 +215,9 @@ def race(site: Site, count: int) -> Trials:
     return site.ended(trials)
 
 
-def clock(_site: Site, _count: int) -> Trials:
-    """Say that the clock is not set here."""
-    return Trials("clock", "not done here: programs read the machine's clock, which a drill may not set; tests do it")
-
-
 FAULTS: dict[Fault, tuple[int, int]] = {
     kill_idle: (1, 1), kill_training: (1, 1), kill_heavy: (1, 5), kill_weaver: (1, 10), kill_everything: (1, 10),
-    freeze: (1, 4), tear_status: (1, 5), delete_status: (2, 20), fill_disk: (1, 3), race: (2, 100), clock: (0, 0),
+    storm: (1, 5), crash_loop: (1, 3), freeze: (1, 4), tear_status: (1, 5), delete_status: (2, 20), fill_disk: (1, 3),
+    race: (2, 100), twins: (3, 100),
 }  # fmt: skip
 """Every fault with its number of trials in a short drill and in a full one."""

@@ -1,4 +1,4 @@
-"""kill -9 for the programs of one running factory, at moments that hurt, and the time until each has a replacement.
+"""Signals that end the programs of one running factory, at moments that hurt, and the time until each has a replacement.
 
 Place in the flow: `weaver drill`, tests/faults and benchmarks/kills.py kill by it. Reads heartbeats and /proc. Invariant: only
 processes of the given home are signalled, by pid, start time and boot id. Nothing here waits: callers look again and again.
@@ -28,6 +28,7 @@ HEAVY = (ORACLE, TRAINER)
 DAEMONS = tuple(program.name for program in PROGRAMS if program.argv and program.argv[:2] == ("-m", "daemons"))
 VICTIMS = (*DAEMONS, ORACLE, "web", TRAINER, WEAVER)
 MOMENTS = ("saving", "building", "starting")
+PHASES = {"saving": "save", "training": "train"}
 
 
 @dataclass
@@ -59,10 +60,10 @@ class Killer:
         weaver = weaver_process(self.paths)
         return {**found, WEAVER: weaver} if weaver is not None else found
 
-    def kill(self, program: str, moment: str = "random") -> Kill | None:
-        """Kill a program; None when it does not live."""
+    def kill(self, program: str, moment: str = "random", number: int = signal.SIGKILL) -> Kill | None:
+        """Kill a program, or ask it to stop by another signal; None when it does not live."""
         ref = self.alive().get(program)
-        if ref is None or not send_signal(ref, signal.SIGKILL):
+        if ref is None or not send_signal(ref, number):
             return None
         done = Kill(program, ref, moment, time.monotonic())
         self.kills.append(done)
@@ -93,10 +94,10 @@ class Killer:
             kill.since = time.monotonic()
 
     def is_moment(self, moment: str) -> bool:
-        """Say whether it is now: the trainer saves, a drop is being validated, the Weaver has just started something."""
-        if moment == "saving":
+        """Say whether it is now: the trainer saves or trains, a drop is being validated, the Weaver has started something."""
+        if moment in PHASES:
             beat = read_heartbeat(self.paths, TRAINER)
-            return beat is not None and beat.phase == "save" and is_fresh(beat, time.monotonic())
+            return beat is not None and beat.phase == PHASES[moment] and is_fresh(beat, time.monotonic())
         if moment == "building":
             return any(is_identifier(path.name) for path in self.paths.building.iterdir())
         if moment == "starting":

@@ -21,6 +21,7 @@ from core.errors import Conflict, NoHome, NotFound, StartFailed
 from core.jobs.spool import Spool
 from core.liveness import Liveness
 from core.paths import Paths, find_home
+from core.status import read_supervisor_view
 from weaver.drill.drops import Dropper
 from weaver.drill.killing import TRAINER, Killer
 from weaver.drill.records import Trials
@@ -101,6 +102,12 @@ class Site:
         """Say whether everything that was killed is back and everything runs."""
         late = [kill for kill in self.killer.waiting() if kill.program != TRAINER]
         return not late and Liveness(self.paths, time.monotonic()).factory_state() == "healthy"
+
+    def told(self, program: str) -> str:
+        """Give what the Weaver says of a program."""
+        view = read_supervisor_view(self.paths)
+        found = [one for one in view.programs if one.name == program] if view is not None else []
+        return f"{found[0].state}, restarts {found[0].restarts}, {found[0].reason!r}" if found else "nothing is said of it"
 
     def is_drained(self) -> bool:
         """Say whether every file that was dropped has been trained."""

@@ -9,24 +9,32 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from core.checkpoints.champion import read_champion
-from core.status import read_supervisor_view
-from weaver.drill.killing import TRAINER
+from core.checkpoints.ledger import Ledger
+from core.evals.standing import Curriculum
+from core.jobs.pause import paused
+from core.paths import Paths
+from core.records import read_if_there
+from weaver.drill.killing import TRAINER, VICTIMS
 from weaver.drill.records import Trials
 from weaver.drill.site import Site
 
-VIEWS_BACK_S = 15.0
+MODEL = "tiny"
+VIEWS_BACK_S, CHOICE_S = 15.0, 60.0
 DELETE_EVERY_S = 3.0
 
 
 def tear_status(site: Site, count: int) -> Trials:
-    """Cut every status file to half; its owner writes it again."""
+    """Cut every status file with a living owner to half; its owner writes it again."""
     trials = Trials("torn status", "every file in status/ cut to half of its size")
     for _ in range(count):
-        torn = {path: path.read_bytes() for path in site.paths.status.rglob("*.json") if path.is_file()}
+        dead = {site.paths.procs / f"{name}.json" for name in set(VICTIMS) - site.killer.alive().keys()}
+        views = set(site.paths.status.rglob("*.json")) - dead
+        torn = {path: path.read_bytes() for path in views if path.is_file()}
         for path, data in torn.items():
             path.write_bytes(data[: len(data) // 2])
         trials.count += len(torn)
@@ -54,35 +62,70 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What a person has chosen and the factory has reached, none of which may depend on status/."""
+
+    champion: str | None
+    pause: str | None
+    pins: tuple[str, ...]
+    levels: dict[str, tuple[int, int, int]] | None
+
+    def lost(self, now: Truth) -> list[str]:
+        """Say what is not as it was."""
+        was, is_now = asdict(self), asdict(now)
+        return [f"the {name} was {was[name]}, now {is_now[name]}" for name in was if was[name] != is_now[name]]
+
+
+def truth(paths: Paths) -> Truth:
+    """Read it: the champion, the pause and the pins from where they live, the levels from the view that comes back."""
+    champion, pause = read_champion(paths, MODEL), paused(paths)
+    levels = read_if_there(Curriculum, paths.status / "curriculum.json")
+    return Truth(
+        champion=champion.checkpoint if champion is not None else None,
+        pause=f"{pause.verb} by {pause.by} at {pause.at}" if pause is not None else None,
+        pins=tuple(sorted(path.name for path in paths.model(MODEL).pins.glob("*.json"))),
+        levels=None if levels is None else {
+            name: (skill.training_level, skill.mastered_level, skill.target_level) for name, skill in levels.skills.items()
+        },
+    )  # fmt: skip
+
+
 def delete_status(site: Site, count: int) -> Trials:
-    """Delete status/ again and again; what is true is the same before and after."""
-    trials = Trials("deleted status", f"status/ deleted every {DELETE_EVERY_S:.0f} s; same champion, pause, pins and programs")
-    before, living = _truth(site), site.killer.alive()
+    """Delete status/ every 3 s; the champion, the pause, the pins and the levels are the same before and after."""
+    trials = Trials("deleted status", f"status/ deleted every {DELETE_EVERY_S:.0f} s; same champion, pause, pins and levels")
+    name = _choose(site, trials)
+    before, living = truth(site.paths), site.killer.alive()
+    if None in (before.champion, before.pause, before.levels) or not before.pins:
+        trials.violations.append(f"deleted status: there is nothing to lose: {before}")
     for _ in range(count):
         gone = site.paths.home / ".deleted-status"
         site.paths.status.rename(gone)
         shutil.rmtree(gone)
         trials.count += 1
         site.pass_s(DELETE_EVERY_S)
-    took = site.until(site.is_healthy, VIEWS_BACK_S)
+    took = site.until(lambda: site.is_healthy() and truth(site.paths).levels is not None, VIEWS_BACK_S)
     if took is not None:
         trials.recoveries.append(took + DELETE_EVERY_S)
-    if _truth(site) != before:
-        trials.violations.append(f"deleted status: {_truth(site)}, before {before}")
+    trials.violations += [f"deleted status: {text}" for text in before.lost(truth(site.paths))]
     restarted = [name for name, ref in site.killer.alive().items() if name != TRAINER and living.get(name) != ref]
-    trials.violations += [f"deleted status: {name} was started again: {_told(site, name)}" for name in restarted]
+    trials.violations += [f"deleted status: {name} was started again: {site.told(name)}" for name in restarted]
+    for words in (("ckpt", "unpin", name), ("queue", "resume")):
+        if site.weaver(*words):
+            trials.violations.append(f"deleted status: `weaver {' '.join(words)}` failed")
     return site.ended(trials)
 
 
-def _told(site: Site, name: str) -> str:
-    """Give what the Weaver says of a program."""
-    view = read_supervisor_view(site.paths)
-    found = [program for program in view.programs if program.name == name] if view is not None else []
-    return f"restarts {found[0].restarts}, last exit {found[0].last_exit}, {found[0].reason!r}" if found else "nothing"
-
-
-def _truth(site: Site) -> tuple[str | None, bool, tuple[str, ...]]:
-    """Give what nobody may lose: the champion, the pause, the pins."""
-    champion = read_champion(site.paths, "tiny")
-    pins = tuple(sorted(path.name for path in site.paths.model("tiny").pins.glob("*.json")))
-    return champion.checkpoint if champion else None, site.paths.paused.exists(), pins
+def _choose(site: Site, trials: Trials) -> str:
+    """Pause, pin and deploy as a person does, so that there is something to lose; give the checkpoint that is pinned."""
+    site.weaver("queue", "pause")
+    site.until(lambda: not site.killer.is_moment("training"), CHOICE_S)
+    ledger = Ledger(site.paths)
+    head = ledger.head(MODEL)
+    name = f"{MODEL}/{head.checkpoint if head is not None else ledger.names(MODEL)[-1]}"
+    site.weaver("ckpt", "pin", name, "--note", "drill")
+    champion = read_champion(site.paths, MODEL)
+    if (champion is None or f"{MODEL}/{champion.checkpoint}" != name) and site.weaver("deploy", "now", name, "--wait"):
+        trials.violations.append(f"deleted status: {name} could not be deployed")
+    site.until(lambda: truth(site.paths).levels is not None, CHOICE_S)
+    return name
