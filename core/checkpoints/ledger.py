@@ -3,7 +3,8 @@
 Place in the flow: trainer/weights writes checkpoints, everyone else finds them here. Under models/<model>/ it reads
 <checkpoint>/.ledger.json (the truth), ledger/<checkpoint>.json (the copy that outlives the weights), pins/ and head.json; it
 writes head.json (train_next only), missing copies, and the MANIFEST.sha256 of a staged folder. Invariant: reconciled with the
-disk at every read; a folder whose record is damaged or whose files are not all there is no checkpoint.
+disk at every read; a folder whose record is damaged or whose files are not all there is no checkpoint, while what it was in the
+history is still known by the copy.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from core.checkpoints.checkpoint import Checkpoint, Head
-from core.errors import InvalidData, ManifestMismatch, NotFound
+from core.errors import CorruptRecord, InvalidData, ManifestMismatch, NotFound
 from core.files import OPS, Ops, replace_durable, sha256_of
 from core.names import checkpoint_order, is_checkpoint, is_identifier
 from core.paths import Paths
@@ -108,6 +109,7 @@ class Ledger:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._links: dict[tuple[str, str], Link] = {}
+        self._own: set[tuple[str, str]] = set()  # whose folders hold a readable record of themselves
 
     def models(self) -> list[str]:
         """Give the names of the models that have a folder."""
@@ -130,7 +132,7 @@ class Ledger:
         return {name: link for name, link in found.items() if link is not None}
 
     def get(self, model: str, name: str) -> Checkpoint:
-        """Read one record, also of a checkpoint whose weights are gone. Raises NotFound, CorruptRecord, NewerRecord."""
+        """Read one record, also of a checkpoint whose weights are gone or torn. Raises NotFound, CorruptRecord, NewerRecord."""
         record = self._read(model, name)
         if record is None:
             raise self._not_found(f"{model}/{name}")
@@ -143,7 +145,7 @@ class Ledger:
     def is_complete(self, model: str, name: str) -> bool:
         """Say whether the weights are there: a readable record, the manifest and every file it names; hashes nothing."""
         folder = self._paths.model(model).checkpoint(name)
-        return is_complete(folder) and self._link(model, name) is not None
+        return is_complete(folder) and self._has_own_record(model, name)
 
     def weights_id(self, model: str, name: str) -> str:
         """Give the weights_id of a checkpoint on this disk. Raises ManifestMismatch when its manifest is gone."""
@@ -205,12 +207,30 @@ class Ledger:
                 written.append(name)
         return written
 
+    def _has_own_record(self, model: str, name: str) -> bool:
+        if (model, name) not in self._own:
+            try:
+                record = read_if_there(Checkpoint, self._paths.model(model).checkpoint(name) / SIDECAR)
+            except InvalidData:
+                return False
+            if record is None or (record.model, record.name) != (model, name):
+                return False
+            self._own.add((model, name))
+            self._links[model, name] = Link(record.name, record.step, record.parent, record.created_at)
+        return True
+
     def _read(self, model: str, name: str) -> Checkpoint | None:
+        """Read the folder's own record, or the copy where that one is gone or damaged: one torn file breaks no history."""
         if not (is_identifier(model) and is_checkpoint(name)):
             return None
-        model_paths = self._paths.model(model)
-        record = read_if_there(Checkpoint, model_paths.checkpoint(name) / SIDECAR)
-        return record or read_if_there(Checkpoint, model_paths.ledger(name))
+        mine = self._paths.model(model)
+        try:
+            record = read_if_there(Checkpoint, mine.checkpoint(name) / SIDECAR)
+        except CorruptRecord:
+            record = read_if_there(Checkpoint, mine.ledger(name))
+            if record is None:
+                raise
+        return record or read_if_there(Checkpoint, mine.ledger(name))
 
     def _link(self, model: str, name: str) -> Link | None:
         known = self._links.get((model, name))

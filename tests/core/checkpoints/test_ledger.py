@@ -83,9 +83,21 @@ def test_torn_checkpoint_is_not_listed(paths: Paths, file: str) -> None:
     assert names[1] not in ledger.names("tiny")
 
 
-def test_damaged_record_is_passed_over_in_lists_and_told_when_asked_for(paths: Paths) -> None:
+def test_damaged_record_makes_no_checkpoint_and_breaks_no_history(paths: Paths) -> None:
+    names = history(paths)
+    ledger = Ledger(paths)
+    head(ledger, names[-1])
+    (paths.model("tiny").checkpoint(names[1]) / SIDECAR).write_bytes(b'{"schema":')
+    for each in (ledger, Ledger(paths)):
+        assert [record.name for record in each.checkpoints("tiny")] == [names[0], names[2], names[3]]
+        assert each.get("tiny", names[1]).step == 100, "the copy knows"
+        assert each.chain("tiny") == names[::-1]
+
+
+def test_damaged_record_without_a_copy_is_passed_over_in_lists_and_told_when_asked_for(paths: Paths) -> None:
     names = history(paths)
     (paths.model("tiny").checkpoint(names[1]) / SIDECAR).write_bytes(b'{"schema":')
+    paths.model("tiny").ledger(names[1]).unlink()
     ledger = Ledger(paths)
     assert [record.name for record in ledger.checkpoints("tiny")] == [names[0], names[2], names[3]]
     with pytest.raises(InvalidData, match="not a whole"):
