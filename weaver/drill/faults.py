@@ -1,9 +1,9 @@
 """The faults of a drill, each made in a running factory, and what must be so after it.
 
 Place in the flow: weaver/drill/run.py makes them one after the other in one Site. Each gives Trials: how often it was made, how
-long everything took to be well again, and what was not as it must be. Files written: config/weaver.yaml of the drill's own home,
-and what views.py and storms.py beside it write. Invariant: a fault is over when its function returns, whether or not the factory
-stood it.
+long everything took to be well again, and what was not as it must be. Files written: config/weaver.yaml of the drill's own
+home, and what views.py and storms.py beside it write. Invariant: a fault is over when its function returns, whether or not the
+factory stood it.
 """
 
 from __future__ import annotations
