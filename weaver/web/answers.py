@@ -12,7 +12,7 @@ import msgspec
 
 from core.checkpoints.checkpoint import Checkpoint
 from core.evals.score import Score
-from core.jobs.job import Attempt, Job, LineCounts, Reason
+from core.jobs.job import Attempt, Job, Reason
 from core.records import Part, Record
 from core.runs.run import Progress, RunResult
 from weaver.best import BestOf
@@ -98,16 +98,6 @@ class DropTaken(Part, frozen=True):
 
     drop: str
     job: None = None
-
-
-class Receipt(Part, frozen=True):
-    """GET /api/inbox/{drop}: what became of a drop; state is inbox, validating, or that of its job."""
-
-    drop: str
-    state: str
-    job: str | None
-    lines: LineCounts | None
-    reason: Reason | None
 
 
 class LedgerRow(CheckpointRow, frozen=True, kw_only=True):

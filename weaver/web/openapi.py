@@ -17,6 +17,7 @@ import msgspec
 
 from core import __version__
 from core.http.doors import Role, Route
+from core.jobs.finding import Receipt
 from core.jobs.job import Sidecar
 from core.jobs.lineage import Lineage
 from core.orders import QUEUE_VERBS, Order
@@ -73,7 +74,7 @@ ROUTES: dict[str, Described] = {
     "POST /api/queue/{job}/retry": Described("Queue an ended job again.", answers.JobRow, _MOVED, 200, RetryRequest),
     **{f"POST /api/queue/{verb}": Described(f"Order the trainer to {verb}.", Order, (), 202) for verb in QUEUE_VERBS},
     "POST /api/inbox": Described("Drop a file, with its sidecar if it needs one.", answers.DropTaken, (507,), 202),
-    "GET /api/inbox/{drop}": Described("The receipt of a drop.", answers.Receipt, (404,)),
+    "GET /api/inbox/{drop}": Described("The receipt of a drop.", Receipt, (404,)),
     "GET /api/ledger": Described(
         "List checkpoints by model and step.", answers.LedgerPage, (404,),
         query={"model": TEXT, "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},

@@ -24,6 +24,7 @@ from starlette.responses import Response
 
 from core.errors import AlreadyExists, DiskLow, InvalidData, NotFound, UsageError
 from core.files import OPS, move
+from core.jobs.finding import Receipt, receipt
 from core.jobs.inbox import SIDECAR_ENDING, UNFINISHED, stem
 from core.jobs.job import Sidecar
 from core.jobs.spool import Spool
@@ -31,7 +32,7 @@ from core.names import slug
 from core.paths import STATES, Paths
 from core.process import start_ticks
 from core.records import decode_strict
-from weaver.web.answers import DropTaken, Receipt
+from weaver.web.answers import DropTaken
 from weaver.web.context import WebContext
 from weaver.web.replies import reply
 
@@ -220,19 +221,12 @@ class InboxApi:
 
     def receipt(self, drop: str) -> Response:
         """Say what became of a drop: waiting in the inbox, being validated, or a job in some state."""
-        for job in sorted(self._jobs(drop), reverse=True) if is_plain(drop) else ():
-            try:
-                state, record = self._spool.read(job)
-                reason = self._spool.reason(job) if record.name == drop else None
-            except NotFound:
-                continue
-            if record.name == drop:
-                return reply(Receipt(drop=drop, state=state, job=job, lines=record.lines, reason=reason))
-        waits = is_plain(drop) and any((self._paths.inbox / place / drop).is_file() for place in ("", "high", "low"))
-        if waits or drop in self._dropped:
-            state = "inbox" if waits else "validating"
-            return reply(Receipt(drop=drop, state=state, job=None, lines=None, reason=None))
-        raise NotFound(kind="drop", name=drop, known="neither in the inbox nor a job; GET /api/queue lists the jobs")
+        found = receipt(self._paths, drop) if is_plain(drop) else None
+        if found is None and drop in self._dropped:  # taken out of the inbox a moment ago
+            found = Receipt(drop=drop, state="validating")
+        if found is None:
+            raise NotFound(kind="drop", name=drop, known="neither in the inbox nor a job; GET /api/queue lists the jobs")
+        return reply(found)
 
 
 def decode_sidecar(data: bytes) -> Sidecar:

@@ -64,6 +64,9 @@ def test_receipt_follows_the_drop_to_its_job(web: WebProcess) -> None:
     job = put_job(web.paths, "normal", "followed")
     receipt = web.get("/api/inbox/followed.jsonl")
     assert (receipt["state"], receipt["job"], receipt["lines"]["dropped"]) == ("normal", job, 3)
+    assert receipt["schema"] == "weaver.receipt/1", "the record that `weaver queue wait --json` prints"
+    (web.paths.inbox / "followed.jsonl").write_bytes(LINE)
+    assert web.get("/api/inbox/followed.jsonl")["state"] == "inbox", "the newest drop of a name is the one that is meant"
 
 
 def test_sidecar_comes_with_the_file_and_a_bad_one_is_refused_with_it(web: WebProcess) -> None:
