@@ -27,11 +27,12 @@ from core.jobs.spool import Spool
 from core.liveness import TRAINER, Liveness, Seen
 from core.paths import Paths
 from core.records import Part, R, Record, read_if_there
-from core.runs.run import Progress
+from core.runs.run import Outcome, Progress, RunResult
 from core.status import ConfigStatus, DiskStatus, GpuStatus, QueueStatus, ServingStatus, StatusReport, TrainingStatus
 
 SHOWN_RANKS = 3
 LATE_PROOFS = 2.5
+LATE_SAVES, LEAST_LATE_S = 5, 300.0
 
 
 class SkillLine(Part, frozen=True):
@@ -70,6 +71,8 @@ def collect(paths: Paths, environ: Mapping[str, str], clock: Clock) -> Overview:
     if standing is None:
         standing, problem = said
         problems += [problem] if problem else []
+    if config is not None and living.seen("train_next").fresh:
+        problems += _unsaved(paths, config.weaver.checkpoints.every_s, clock)
     serving = _serving(paths)
     proof_age_s = (clock.now() - from_iso(serving.verified_at)).total_seconds() if serving else None
     curriculum = _view(Curriculum, paths.status / "curriculum.json")
@@ -158,6 +161,20 @@ def _training(paths: Paths, trainer: Seen) -> TrainingStatus | None:
             eta_s=progress.eta_s if progress and at_work else None,
         )
     return None
+
+
+def _unsaved(paths: Paths, every_s: float, clock: Clock) -> list[str]:
+    """Say so when trained jobs wait for a checkpoint that holds them much longer than one takes to come."""
+    folders = [paths.state("processing") / job for job in Spool(paths).list("processing")]
+    results = [result for folder in folders if (result := _view(RunResult, folder / "result.json")) is not None]
+    trained = [from_iso(result.at) for result in results if result.outcome is Outcome.COMPLETED]
+    waits_s = (clock.now() - min(trained)).total_seconds() if trained else 0.0
+    if waits_s <= LATE_SAVES * every_s + LEAST_LATE_S:
+        return []
+    return [
+        f"No checkpoint holds what was trained {waits_s / 60:.0f} minutes ago (jobs waiting: {len(trained)}); one is due every "
+        f"{every_s:.0f} s. See logs/trainer.jsonl; `weaver audit` checks the history."
+    ]
 
 
 def _skills(curriculum: Curriculum | None) -> list[SkillLine] | None:

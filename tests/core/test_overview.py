@@ -21,8 +21,9 @@ from core.hosts import Endpoint
 from core.jobs.pause import Pause, set_paused
 from core.overview import Overview, collect
 from core.paths import Paths
+from core.process import this_process
 from core.records import encode
-from core.runs.run import Progress
+from core.runs.run import Outcome, Progress, RunResult
 from core.status import DaemonStatus, State
 from tests.core.home_files import OTHER_BOOT, beat, dead_process, healthy, make_home, program, put_job, supervise
 
@@ -112,6 +113,26 @@ def test_heartbeat_of_a_predecessor_does_not_speak_for_its_successor(paths: Path
     supervise(paths, [program("oracle", pid=1)])
     assert row(paths, "oracle").state is State.UNKNOWN
     assert row(paths, "oracle").note == "no heartbeat"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "outcome", "is_told"),
+    [(10, Outcome.COMPLETED, True), (4, Outcome.COMPLETED, False), (10, Outcome.PAUSED, False)],
+)
+def test_trained_jobs_that_no_checkpoint_takes_up_are_a_problem(
+    paths: Paths, minutes: int, outcome: Outcome, is_told: bool
+) -> None:
+    healthy(paths, "train_next")
+    job = put_job(paths, "processing")
+    (paths.state("processing") / job / "result.json").write_bytes(encode(RunResult(
+        job=job, model="tiny", outcome=outcome, global_step=2, rows_done=8, runtime_s=1.0, train_s=1.0, tokens=1,
+        checkpoint=None, final_loss=None, summary="", error=None, permanent=False, by=this_process(),
+        at=iso(datetime.now(UTC) - timedelta(minutes=minutes)),
+    )))  # fmt: skip
+    problems = look(paths).problems
+    assert [f"trained {minutes} minutes ago (jobs waiting: 1)" in text for text in problems] == [True] * is_told
+    beat(paths, "train_next", due_in_s=-1.0, age_s=7.0)
+    assert look(paths).problems == [], "nobody is there who would take them up"
 
 
 def test_missing_heartbeat_is_never_running(paths: Paths) -> None:
