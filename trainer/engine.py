@@ -5,12 +5,10 @@ One engine holds one warm stream between jobs. A failed training is an outcome, 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
@@ -245,14 +243,12 @@ class TrainerEngine:
 
     def _loop(self, run: _Run) -> None:
         freeze_once()
-        hyper = run.config.hyperparams
-        with tempfile.TemporaryDirectory(prefix="weaver-run-") as scratch:
-            args = arguments(hyper, run.planned.plan.accumulation, len(run.callback.facts.rows),
-                             run.config.environment.device, Path(scratch))  # fmt: skip
-            trainer = StreamTrainer(run.stream, args, run.planned.features, run.rest.batches, run.collate, [run.callback])
-            run.callback.trainer = trainer
-            self._beat("train", f"step {run.stream.step}", _first_step_s(run))
-            trainer.train()
+        steps, device = len(run.callback.facts.rows), run.config.environment.device
+        args = arguments(run.config.hyperparams, run.planned.plan.accumulation, steps, device)
+        trainer = StreamTrainer(run.stream, args, run.planned.features, run.rest.batches, run.collate, [run.callback])
+        run.callback.trainer = trainer
+        self._beat("train", f"step {run.stream.step}", _first_step_s(run))
+        trainer.train()
 
     def _finish(self, run: _Run, began: float) -> TrainingResult:
         """Step 7: save where it is due, and say how it ended."""

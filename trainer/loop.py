@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,10 +101,19 @@ def forward_of(model: nn.Module) -> Callable[[Batch], tuple[torch.Tensor, torch.
     return forward
 
 
-def arguments(hyperparams: TrainingConfig, accumulation: int, steps: int, device: str, scratch: Path) -> TrainingArguments:
+class _Arguments(TrainingArguments):
+    """Arguments of a Trainer that has nothing to write: it makes no folder that a killed trainer would leave behind."""
+
+    @property
+    def should_save(self) -> bool:
+        """Say that this process writes nothing to output_dir, which then need not exist."""
+        return False
+
+
+def arguments(hyperparams: TrainingConfig, accumulation: int, steps: int, device: str) -> TrainingArguments:
     """Say to transformers what the stream does not do itself. steps: optimizer steps of this call."""
-    return TrainingArguments(
-        output_dir=str(scratch),
+    return _Arguments(
+        output_dir=os.devnull,  # whatever were written there after all would fail
         max_steps=steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=accumulation,

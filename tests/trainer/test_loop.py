@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,13 +32,13 @@ def stream_of(home: TrainingHome) -> Stream:
 
 
 def loop_of(
-    stream: Stream, scratch: Path, callbacks: Sequence[TrainerCallback] = (), packed: bool = False, clip: float = 1.0
+    stream: Stream, callbacks: Sequence[TrainerCallback] = (), packed: bool = False, clip: float = 1.0
 ) -> StreamTrainer:
     """Give a loop over four rows in two steps."""
     rows = make_rows(stream.tokenizer, sums(12), PACKED_ROWS)
     pad = stream.tokenizer.pad_token_id
     features = pack(rows, PACKED_ROWS)[:4] if packed else [row.feature() for row in rows[:4]]
-    args = arguments(TrainingConfig(max_grad_norm=clip), 1, 2, "cpu", scratch)
+    args = arguments(TrainingConfig(max_grad_norm=clip), 1, 2, "cpu")
     collate = packed_collator(pad) if packed else padded_collator(pad)
     return StreamTrainer(stream, args, features, [[0, 1], [3, 2]], collate, list(callbacks))
 
@@ -68,11 +67,11 @@ def live(stream: Stream) -> list[torch.Tensor]:
     return [parameter.detach().clone() for parameter in stream.model.parameters()]
 
 
-def test_first_step_of_a_stream_trains(home: TrainingHome, tmp_path: Path) -> None:
+def test_first_step_of_a_stream_trains(home: TrainingHome) -> None:
     stream = stream_of(home)
     before = live(stream)
     assert stream.learning_rate == pytest.approx(2e-3 / 50)
-    loop = loop_of(stream, tmp_path / "scratch")
+    loop = loop_of(stream)
     loop.args.max_steps = 1
     loop.train()
     # Adam's first step moves a weight by the learning rate, whatever its gradient.
@@ -80,7 +79,7 @@ def test_first_step_of_a_stream_trains(home: TrainingHome, tmp_path: Path) -> No
     assert moved == pytest.approx(2e-3 / 50, rel=0.1)
 
 
-def test_warm_optimizer_is_neither_reloaded_nor_cast(home: TrainingHome, tmp_path: Path) -> None:
+def test_warm_optimizer_is_neither_reloaded_nor_cast(home: TrainingHome) -> None:
     stream = stream_of(home)
     stream.model.to(torch.bfloat16)
     for parameter in stream.model.parameters():
@@ -89,17 +88,17 @@ def test_warm_optimizer_is_neither_reloaded_nor_cast(home: TrainingHome, tmp_pat
     mine = [state["exp_avg"] for state in stream.optimizer.state.values()]
     seen = AtStepBegin(stream.optimizer)
     with pytest.raises(Stop):
-        loop_of(stream, tmp_path / "scratch", [seen]).train()
+        loop_of(stream, [seen]).train()
     assert [moment.data_ptr() for moment in seen.moments] == [moment.data_ptr() for moment in mine]
     assert {moment.dtype for moment in seen.moments} == {torch.float32}
 
 
-def test_loss_that_is_not_finite_stops_before_backward(home: TrainingHome, tmp_path: Path) -> None:
+def test_loss_that_is_not_finite_stops_before_backward(home: TrainingHome) -> None:
     stream = stream_of(home)
     with torch.no_grad():
         next(stream.model.parameters())[5, 5] = math.nan
     before = live(stream)
-    loop = loop_of(stream, tmp_path / "scratch")
+    loop = loop_of(stream)
     with pytest.raises(Diverged, match="The loss became nan at step 1"):
         loop.train()
     assert loop.state.global_step == 0
@@ -108,20 +107,18 @@ def test_loss_that_is_not_finite_stops_before_backward(home: TrainingHome, tmp_p
 
 
 @pytest.mark.parametrize("clip", [1.0, 0.0], ids=["clipped", "not clipped"])
-def test_gradient_that_is_not_finite_never_reaches_the_weights(home: TrainingHome, tmp_path: Path, clip: float) -> None:
+def test_gradient_that_is_not_finite_never_reaches_the_weights(home: TrainingHome, clip: float) -> None:
     stream = stream_of(home)
     next(stream.model.parameters()).register_hook(lambda gradient: gradient * math.inf)
     before = live(stream)
     with pytest.raises(Diverged, match=r"The gradient norm became (nan|inf) at step 1"):
-        loop_of(stream, tmp_path / "scratch", clip=clip).train()
+        loop_of(stream, clip=clip).train()
     assert all(torch.equal(now, was) for now, was in zip(live(stream), before, strict=True))
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-def test_batches_come_in_the_order_of_the_plan_with_all_that_collation_gives(
-    home: TrainingHome, tmp_path: Path, packed: bool
-) -> None:
-    loop = loop_of(stream_of(home), tmp_path / "scratch", packed=packed)
+def test_batches_come_in_the_order_of_the_plan_with_all_that_collation_gives(home: TrainingHome, packed: bool) -> None:
+    loop = loop_of(stream_of(home), packed=packed)
     assert loop.args.remove_unused_columns is False
     batches = list(loop.get_train_dataloader())
     for batch, order in zip(batches, [[0, 1], [3, 2]], strict=True):
@@ -135,17 +132,15 @@ def test_batches_come_in_the_order_of_the_plan_with_all_that_collation_gives(
         assert any(key.startswith("cu_seq_lens") for key in batches[0])
 
 
-def test_nothing_is_written_by_the_trainer_even_when_a_callback_asks_for_it(home: TrainingHome, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    loop = loop_of(stream_of(home), scratch, [AsksForASave()])
+def test_nothing_is_written_by_the_trainer_even_when_a_callback_asks_for_it(home: TrainingHome) -> None:
+    loop = loop_of(stream_of(home), [AsksForASave()])
     loop.train()
     assert loop.state.global_step == 2
-    assert list(scratch.rglob("*")) == []
 
 
-def test_training_goes_through_the_stream_s_own_optimizer_and_schedule(home: TrainingHome, tmp_path: Path) -> None:
+def test_training_goes_through_the_stream_s_own_optimizer_and_schedule(home: TrainingHome) -> None:
     stream = stream_of(home)
-    loop_of(stream, tmp_path / "scratch").train()
+    loop_of(stream).train()
     assert stream.schedule.last_epoch == 2
     assert {int(state["step"]) for state in stream.optimizer.state.values()} == {2}
     assert stream.model.config.use_cache is False
