@@ -23,6 +23,10 @@ from core.records import Part
 LOG_BYTES = 20 * 10**6
 LOG_FILES = 5
 EVENT_BYTES = 10**7
+# What programs print, past this module, into logs/<program>.out: weaver/outputs.py cuts what is longer. Until it looks, a
+# second later, a flood of 100,000 lines of 100 bytes a second adds ten million bytes; half as many more are for a late look.
+OUT_BYTES = 20 * 10**6
+OUT_FLOOD_BYTES = 15 * 10**6
 BURST = 200
 LONGEST_HALF = 10_000
 

@@ -1,8 +1,8 @@
 """Keep logs/<name>.out bounded: what programs print goes past the Weaver straight into these files.
 
 Files written: logs/*.out, in place, because their programs hold them open for appending. A line printed during the cut may be
-lost; the JSON logs are never touched. Invariant: while a Weaver lives no file gets longer than LONGEST_BYTES and what its
-program prints in LOOK_S, or in FLOOD_LOOK_S once a flood was seen: 100,000 lines of 100 bytes a second stay below 35 MB.
+lost; the JSON logs are never touched. Invariant: while a Weaver lives no file gets longer than OUT_BYTES and what its
+program prints in LOOK_S, or in FLOOD_LOOK_S once a flood was seen: of 100,000 lines of 100 bytes a second OUT_FLOOD_BYTES.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.log import OUT_BYTES
 from core.paths import Paths
 
-LONGEST_BYTES = 20 * 10**6
 KEPT_BYTES = 10**6
 LOOK_S = 1.0
 FLOOD_LOOK_S = 0.1
@@ -24,7 +24,7 @@ FLOOD_BYTES = 10**6  # more than this between two looks is a flood
 class Outputs:
     """The .out files of one home: how long each was at the last look."""
 
-    def __init__(self, logs: Path, longest: int = LONGEST_BYTES, kept: int = KEPT_BYTES) -> None:
+    def __init__(self, logs: Path, longest: int = OUT_BYTES, kept: int = KEPT_BYTES) -> None:
         self._logs, self._longest, self._kept = logs, longest, kept
         self._lengths: dict[str, int] = {}
         self._due = float("-inf")

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from core.accounting.records import Findings
 from core.jobs.spool import Spool
-from core.log import EVENT_BYTES, LOG_BYTES, LOG_FILES
+from core.log import EVENT_BYTES, LOG_BYTES, LOG_FILES, OUT_BYTES, OUT_FLOOD_BYTES
 from core.paths import PRIORITIES, Paths
 
-# What a flood can add to the output of a program between two looks of the Weaver, which then cuts it.
-OUT_BYTES = 512 * 10**6
 STATUS_BYTES = 64 * 10**6
 SLACK_BYTES = 10**6
 OLD_TEMPORARY_S = 86_400.0
@@ -84,7 +82,7 @@ def _bounded(paths: Paths) -> Iterator[tuple[Path, int]]:
     for path in paths.logs.glob("*.jsonl*"):
         yield path, LOG_BYTES + SLACK_BYTES
     for path in paths.logs.glob("*.out"):
-        yield path, OUT_BYTES
+        yield path, OUT_BYTES + OUT_FLOOD_BYTES
     for path in (paths.logs / "events").glob("*.jsonl"):
         yield path, EVENT_BYTES + SLACK_BYTES
     for path in paths.logs.glob(f"*.jsonl.{LOG_FILES}"):

@@ -20,6 +20,7 @@ from core.checkpoints.ledger import SIDECAR, Ledger, write_manifest
 from core.checkpoints.pins import pin
 from core.jobs.poison import PoisonLine, add_poison
 from core.jobs.spool import Spool
+from core.log import OUT_BYTES, OUT_FLOOD_BYTES
 from core.paths import Paths
 from core.process import SPAWN_VARIABLE
 from core.records import decode, encode_pretty
@@ -132,7 +133,7 @@ def test_torn_view_is_a_violation_and_a_missing_one_is_not(paths: Paths) -> None
         ("logs/web.jsonl", 22),
         ("logs/web.jsonl.3", 22),
         ("logs/events/web.jsonl", 12),
-        ("logs/web.out", 600),
+        ("logs/web.out", 36),
         ("status/x.json", 70),
     ],
 )
@@ -144,6 +145,15 @@ def test_file_over_the_bound_of_its_writer_is_a_violation(paths: Paths, name: st
     told = violations(audit(paths), "I12")
     assert len(told) == 1
     assert name.split("/")[0] in told[0]
+
+
+def test_output_that_a_flood_leaves_before_it_is_cut_is_no_violation(paths: Paths) -> None:
+    path = paths.logs / "web.out"
+    path.touch()
+    os.truncate(path, OUT_BYTES + OUT_FLOOD_BYTES)
+    assert violations(audit(paths), "I12") == []
+    os.truncate(path, OUT_BYTES + OUT_FLOOD_BYTES + 1)
+    assert "logs/web.out has" in violations(audit(paths), "I12")[0]
 
 
 def test_temporary_file_of_yesterday_is_a_violation(paths: Paths) -> None:
