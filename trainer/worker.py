@@ -30,6 +30,7 @@ from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from core.status import Heartbeat, LastReport, State, write_heartbeat
 from trainer.config import DataSource, Environment, ModelSource, OutputConfig, TrainerConfig
 from trainer.engine import TrainerEngine, TrainingStatusWriter
+from trainer.going_back import order_back
 from trainer.version import CODE_VERSION
 from trainer.weights import sweep_left_overs
 
@@ -178,6 +179,8 @@ class Worker:
         if result.misconfigured:
             # No fault of the job: it gets no result and waits in processing/, as all others would fail like it.
             self._save()
+            if self._goes_back(request):
+                return False
             raise Misconfigured(detail=result.error)
         record = RunResult(
             job=request.job, model=self.model, outcome=result.outcome, global_step=result.global_step,
@@ -190,6 +193,16 @@ class Worker:
         level = self.log.info if result.success else self.log.warning
         level("%s: %s", result.outcome, result.error or result.summary, extra={"job": request.job, "event": "run"})
         return result.outcome not in (Outcome.FAILED, Outcome.DIVERGED) or result.permanent
+
+    def _goes_back(self, request: RunRequest) -> bool:
+        """Say whether this process ends because training is ordered back from a broken checkpoint; the job waits for it."""
+        order = order_back(self.paths, self.model, request.parent, self._clock.now())
+        if order is None:
+            return False
+        target, why = order.args["checkpoint"], order.args["reason"]
+        self.log.error("training is ordered back to %s: %s", target, why, extra={"event": "ordered_back", "job": request.job})
+        write_event(self.paths, "trainer", "ordered_back", checkpoint=target, why=why, order=order.id)
+        return True
 
     def _run_config(self, request: RunRequest, folder: Path) -> TrainerConfig:
         config = self._config

@@ -108,8 +108,10 @@ class Witness(TrainingStatusWriter):
         register_optimizer_step_post_hook(lambda *_: self._die_if("after the update"))
 
     def _on_forward(self, module: nn.Module, given: Any) -> None:
-        """Note the ids of a micro-batch that is trained; proofs and fingerprints ask models that are not in training."""
-        if isinstance(module, nn.Embedding) and module.training:
+        """Note the ids of a micro-batch that is trained. What proofs and fingerprints draw beside it must not be felt."""
+        if isinstance(module, nn.Embedding) and not module.training:
+            _draw()
+        elif isinstance(module, nn.Embedding):
             ids = given[0]
             self._batches.append(hashlib.sha256(repr(ids.tolist()).encode()).hexdigest()[:16])
             if len(self._batches) > 1:
@@ -119,8 +121,7 @@ class Witness(TrainingStatusWriter):
         self._die_if("in the middle")  # a step of one micro-batch
         self._die_if("before the update")
         rates = [float(group["lr"]).hex() for group in optimizer.param_groups]
-        draws = [random.random().hex(), float(np.random.random()).hex(), float(torch.rand(())).hex()]
-        self._tell("given", self._step + 1, rates, self._batches, draws)
+        self._tell("given", self._step + 1, rates, self._batches, _draw())
         self._batches = []
 
     def write(self, progress: Progress) -> None:
@@ -138,6 +139,11 @@ class Witness(TrainingStatusWriter):
     def _die_if(self, moment: Moment) -> None:
         if self._death == Death(moment, self._step + 1):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _draw() -> list[str]:
+    """Draw from each random generator."""
+    return [random.random().hex(), float(np.random.random()).hex(), float(torch.rand(())).hex()]
 
 
 def make_base(folder: Path, dropout: bool) -> tuple[Path, str]:
