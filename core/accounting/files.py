@@ -6,6 +6,7 @@ Place in the flow: core/accounting/audit.py asks. Reads queue/, status/ and the 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,12 +47,12 @@ def check_views(paths: Paths) -> Findings:
 
 def views(paths: Paths) -> Iterator[tuple[Path, str | None]]:
     """Give every status file that is there, and why it is torn; None for a whole one."""
-    for path in sorted(paths.status.rglob("*.json")):
-        if path.name.startswith("."):
+    for path in sorted(_files(paths.status)):
+        if path.name.startswith(".") or path.suffix != ".json":
             continue
         try:
             json.loads(path.read_bytes())
-        except (FileNotFoundError, IsADirectoryError):  # a view may be deleted at any moment
+        except FileNotFoundError:  # a view may be deleted at any moment
             continue
         except ValueError as error:
             yield path, str(error)
@@ -63,14 +64,12 @@ def check_bounds(paths: Paths) -> Findings:
     """Compare what grows with the bound of its writer."""
     findings = Findings()
     for path, bound in _bounded(paths):
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
+        if (facts := _facts(path)) is None:
             continue
         findings.checked += 1
-        if size > bound:
-            findings.add(f"{path.relative_to(paths.home)} has {size} bytes; its writer keeps it under {bound}")
-    total = sum(path.stat().st_size for path in paths.status.rglob("*") if path.is_file())
+        if facts.st_size > bound:
+            findings.add(f"{path.relative_to(paths.home)} has {facts.st_size} bytes; its writer keeps it under {bound}")
+    total = sum(facts.st_size for path in _files(paths.status) if (facts := _facts(path)) is not None)
     if total > STATUS_BYTES:
         findings.add(f"status/ has {total} bytes; views stay under {STATUS_BYTES}")
     for path in _left_over(paths):
@@ -90,11 +89,21 @@ def _bounded(paths: Paths) -> Iterator[tuple[Path, int]]:
 
 
 def _left_over(paths: Paths) -> Iterator[Path]:
-    now = time.time()
+    oldest = time.time() - OLD_TEMPORARY_S
     for folder in (paths.status, paths.queue, paths.models):
-        for path in folder.rglob(".*.tmp"):
-            try:
-                if path.is_file() and now - path.stat().st_mtime > OLD_TEMPORARY_S:
-                    yield path
-            except FileNotFoundError:
-                continue
+        for path in _files(folder):
+            if path.name.startswith(".") and path.suffix == ".tmp" and (facts := _facts(path)) and facts.st_mtime < oldest:
+                yield path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Give every file below a folder; what is moved or deleted meanwhile is passed over."""
+    for base, _, names in os.walk(folder):
+        yield from (Path(base) / name for name in names)
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import msgspec
 import pytest
 
 from core.accounting.audit import audit
+from core.accounting.files import check_bounds, check_views
 from core.accounting.processes import compare, look
 from core.checkpoints.champion import Champion
 from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.ledger import SIDECAR, Ledger, write_manifest
 from core.checkpoints.pins import pin
+from core.files import replace_quick
 from core.jobs.poison import PoisonLine, add_poison
 from core.jobs.spool import Spool
 from core.log import OUT_BYTES, OUT_FLOOD_BYTES
@@ -162,6 +165,31 @@ def test_temporary_file_of_yesterday_is_a_violation(paths: Paths) -> None:
     assert violations(audit(paths), "I12") == []
     os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     assert len(violations(audit(paths), "I12")) == 1
+
+
+def test_files_that_come_and_go_while_they_are_looked_at_are_no_violation_and_no_error(paths: Paths) -> None:
+    """Views are replaced, status/ is deleted and jobs move under the audit of a factory at work."""
+    job = paths.state("normal") / put_job(paths, "normal")
+    is_over = threading.Event()
+
+    def work() -> None:
+        at, gone = job, paths.home / ".gone"
+        while not is_over.is_set():
+            for number in range(20):
+                replace_quick(paths.procs / f"{number}.json", b"{}")
+            at = at.rename(paths.state("low" if at == job else "normal") / job.name)
+            paths.status.rename(gone)
+            shutil.rmtree(gone)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    deadline = time.monotonic() + 2.0
+    try:
+        while time.monotonic() < deadline:
+            assert check_views(paths).texts + check_bounds(paths).texts == []
+    finally:
+        is_over.set()
+        worker.join()
 
 
 # -- I8, I11: what is served and what is protected -------------------------------------------------------------------
