@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.accounting.records import Findings
+from core.files import left_over
 from core.jobs.spool import Spool
 from core.log import EVENT_BYTES, LOG_BYTES, LOG_FILES, OUT_BYTES, OUT_FLOOD_BYTES
 from core.paths import PRIORITIES, Paths
@@ -90,10 +91,9 @@ def _bounded(paths: Paths) -> Iterator[tuple[Path, int]]:
 
 def _left_over(paths: Paths) -> Iterator[Path]:
     oldest = time.time() - OLD_TEMPORARY_S
-    for folder in (paths.status, paths.queue, paths.models):
-        for path in _files(folder):
-            if path.name.startswith(".") and path.suffix == ".tmp" and (facts := _facts(path)) and facts.st_mtime < oldest:
-                yield path
+    for tree in (paths.status, paths.queue, paths.models, paths.logs, paths.config):
+        for folder, _, _ in os.walk(tree):
+            yield from left_over(Path(folder), oldest)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -107,7 +107,7 @@ def temporaries(paths: Paths, now_s: float) -> list[Path]:
     """
     models = [path for path in paths.models.glob("*/") if is_identifier(path.name)]
     trees = [paths.inbox, paths.orders, paths.status, paths.local, *models, *(model / "scores" for model in models)]
-    folders = (paths.queue, *trees, *(inner for tree in trees for inner in tree.glob("*/")))
+    folders = (paths.queue, paths.logs, paths.suites, *trees, *(inner for tree in trees for inner in tree.glob("*/")))
     return [path for folder in folders for path in left_over_files(folder, now_s - LEFT_OVER_S)]
 
 

@@ -158,7 +158,7 @@ def test_temporary_files_of_killed_writers_go_when_no_writer_can_be_at_work_any_
     history(home, 1)
     folders = [
         paths.queue, paths.inbox / "low", paths.orders / "done", paths.procs, paths.status, paths.tokens, model.root,
-        model.pins, model.scores("checkpoint-0-20261120-2130"),
+        model.pins, model.scores("checkpoint-0-20261120-2130"), paths.logs, paths.suites,
     ]  # fmt: skip
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

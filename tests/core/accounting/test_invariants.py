@@ -135,6 +135,7 @@ def test_torn_view_is_a_violation_and_a_missing_one_is_not(paths: Paths) -> None
     [
         ("logs/web.jsonl", 22),
         ("logs/web.jsonl.3", 22),
+        ("logs/web.jsonl.5", 1),
         ("logs/events/web.jsonl", 12),
         ("logs/web.out", 36),
         ("status/x.json", 70),
@@ -159,8 +160,9 @@ def test_output_that_a_flood_leaves_before_it_is_cut_is_no_violation(paths: Path
     assert "logs/web.out has" in violations(audit(paths), "I12")[0]
 
 
-def test_temporary_file_of_yesterday_is_a_violation(paths: Paths) -> None:
-    path = paths.status / ".a.json.1.00000000.tmp"
+@pytest.mark.parametrize("place", ["status", "queue/inbox/low", "models", "logs", "config/local"])
+def test_temporary_file_of_yesterday_is_a_violation(paths: Paths, place: str) -> None:
+    path = paths.home / place / ".a.json.1.00000000.tmp"
     path.write_text("")
     assert violations(audit(paths), "I12") == []
     os.utime(path, (time.time() - 90_000, time.time() - 90_000))
