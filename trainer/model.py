@@ -35,7 +35,7 @@ from trainer.resume import read_state, resume_point
 from trainer.schedule import configure_schedule, create_schedule
 from trainer.stream import Stream
 from trainer.version import CODE_VERSION
-from trainer.weights import card, publish, stage, weights_sha256
+from trainer.weights import card, companions, publish, stage, weights_sha256
 
 BUILTIN = "builtin:tiny-qwen3"
 
@@ -127,14 +127,15 @@ def open_stream(source: ModelSource, hyperparams: TrainingConfig, device: str) -
     name = resume_point(ledger, source.name, source.parent)
     model_paths: ModelPaths = source.paths.model(source.name)
     folder = model_paths.checkpoint(name)
-    verify(folder)
+    weights_id = verify(folder)
     rng.seed_all(hyperparams.seed)
     model = load_fresh(folder, device)
     # With a cache packed examples read each other: the proofs and the loop run without; what is saved says otherwise.
     model.config.use_cache = False
     optimizer = create_optimizer(model, hyperparams.optimizer)
     stream = Stream(
-        name=source.name, checkpoint=name, model=model, tokenizer=load_tokenizer(folder), optimizer=optimizer,
+        name=source.name, checkpoint=name, weights_id=weights_id, companions=companions(folder), model=model,
+        tokenizer=load_tokenizer(folder), optimizer=optimizer,
         schedule=create_schedule(optimizer, hyperparams.schedule), average=WeightAverage(model, hyperparams.ema_decay),
         rng=rng.capture(), lineage=lineage(ledger, source.name, name), settings=hyperparams,
     )  # fmt: skip

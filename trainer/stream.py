@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +42,14 @@ class Pending:
 class Stream:
     """Where training stands. checkpoint is the last one saved (or loaded); pending is what was trained since.
 
-    settings is the configuration that optimizer, schedule and average were made by.
+    settings is the configuration that optimizer, schedule and average were made by. companions are the files beside the weights
+    by name, the tokenizer's above all, as they were when they were verified: what happens to the folder later is not handed on.
     """
 
     name: str
     checkpoint: str
+    weights_id: str
+    companions: Mapping[str, bytes]
     model: nn.Module
     tokenizer: Any
     optimizer: torch.optim.Optimizer
@@ -81,9 +85,9 @@ class Stream:
         """Say up to which row the plan of a job is trained in this stream; None when it was not trained lately."""
         return next((part.stop for part in reversed(self.pending) if part.job == job), None)
 
-    def mark_saved(self, checkpoint: str, mono: float) -> None:
+    def mark_saved(self, checkpoint: str, weights_id: str, mono: float) -> None:
         """Note that everything trained so far is in a checkpoint; the newest part stays, its job may be under way."""
-        self.checkpoint, self.saved_mono = checkpoint, mono
+        self.checkpoint, self.weights_id, self.saved_mono = checkpoint, weights_id, mono
         self.lineage.add(checkpoint)
         self.pending = self.pending[-1:]
         for part in self.pending:

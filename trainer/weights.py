@@ -18,7 +18,7 @@ import msgspec
 import torch
 
 from core.checkpoints.checkpoint import Checkpoint
-from core.checkpoints.ledger import Ledger, write_manifest
+from core.checkpoints.ledger import write_manifest
 from core.clock import iso
 from core.config import TrainingConfig
 from core.errors import DiskLow
@@ -73,12 +73,11 @@ def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime,
     Diverged when the weights do not give finite numbers, which no checkpoint may hold.
     """
     model = paths.model(stream.name)
-    ledger = Ledger(paths)
     _check_room(model, stream)
     name = checkpoint_name(stream.step, now, _taken(model))
     keep = rng.capture()
     try:
-        stage(model, name, lambda folder: _write(folder, stream, model, ledger, origin, name, now), ops)
+        weights_id = stage(model, name, lambda folder: _write(folder, stream, origin, name, now), ops)
     finally:
         rng.restore(keep)
     state = _private(model, f"{name}.state")
@@ -89,7 +88,7 @@ def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime,
     target.parent.mkdir(parents=True, exist_ok=True)
     move(state, target, ops)
     publish(model, name, ops)
-    stream.mark_saved(name, mono)
+    stream.mark_saved(name, weights_id, mono)
     return name
 
 
@@ -128,12 +127,13 @@ def _private(model: ModelPaths, name: str) -> Path:
     return folder
 
 
-def stage(model: ModelPaths, name: str, write: Callable[[Path], None], ops: Ops = OPS) -> None:
-    """Write a checkpoint folder in private, hash it and flush it; nobody sees it yet."""
+def stage(model: ModelPaths, name: str, write: Callable[[Path], None], ops: Ops = OPS) -> str:
+    """Write a checkpoint folder in private, hash it and flush it, and give its weights_id; nobody sees it yet."""
     folder = _private(model, name)
     write(folder)
-    write_manifest(folder, ops)
+    weights_id = write_manifest(folder, ops)
     seal(folder, ops)
+    return weights_id
 
 
 def publish(model: ModelPaths, name: str, ops: Ops = OPS) -> None:
@@ -144,16 +144,18 @@ def publish(model: ModelPaths, name: str, ops: Ops = OPS) -> None:
     replace_durable(copy, (model.checkpoint(name) / ".ledger.json").read_bytes(), ops)
 
 
-def _write(folder: Path, stream: Stream, model: ModelPaths, ledger: Ledger, origin: Origin, name: str, now: datetime) -> None:
+def _write(folder: Path, stream: Stream, origin: Origin, name: str, now: datetime) -> None:
     _save_weights(stream, folder)
-    _copy_rest(model.checkpoint(stream.checkpoint), folder)
+    for file, data in stream.companions.items():
+        if not (folder / file).exists():
+            (folder / file).write_bytes(data)
     device = str(next(stream.model.parameters()).device)
     try:
         fingerprint = make_fingerprint(folder, name, stream.latest_pairs, device)
     except NotFinite as error:
         raise Diverged(what="model's answer", value="no finite number", step=stream.step) from error
     (folder / "fingerprint.json").write_bytes(encode_pretty(fingerprint))
-    record = _record(folder, stream, ledger, origin, name, now)
+    record = _record(folder, stream, origin, name, now)
     (folder / ".ledger.json").write_bytes(encode_pretty(record))
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
@@ -168,22 +170,21 @@ def _save_weights(stream: Stream, folder: Path) -> None:
         model.config.use_cache = False
 
 
-def _copy_rest(parent: Path, folder: Path) -> None:
-    """Copy the tokenizer's files, byte for byte, from the checkpoint that this one continues."""
+def companions(folder: Path) -> dict[str, bytes]:
+    """Give the files that every checkpoint after a verified one has too, byte for byte: the tokenizer's above all."""
     own = {"MANIFEST.sha256", ".ledger.json", "README.md", "fingerprint.json", "model.safetensors.index.json"}
-    for path in parent.iterdir():
-        if path.name not in own and path.suffix != ".safetensors" and not (folder / path.name).exists():
-            shutil.copyfile(path, folder / path.name)
+    there = (path for path in folder.iterdir() if path.name not in own and path.suffix != ".safetensors")
+    return {path.name: path.read_bytes() for path in there}
 
 
-def _record(folder: Path, stream: Stream, ledger: Ledger, origin: Origin, name: str, now: datetime) -> Checkpoint:
+def _record(folder: Path, stream: Stream, origin: Origin, name: str, now: datetime) -> Checkpoint:
     return Checkpoint(
         model=stream.name,
         name=name,
         step=stream.step,
         parent=stream.checkpoint,
         created_at=iso(now),
-        weights_id_of_parent=ledger.weights_id(stream.name, stream.checkpoint),
+        weights_id_of_parent=stream.weights_id,
         base_sha256=origin.base_sha256,
         config_sha256=origin.config_sha256,
         code_version=origin.code_version,

@@ -134,6 +134,7 @@ ANYWHERE: tuple[Callable[[Path], None], ...] = (
     add_a_file, empty_the_folder,
 )  # fmt: skip
 IN_WEIGHTS = (*ANYWHERE, tear_the_record)
+IN_STATE = (flip_a_bit, flip_a_bit_of_a_small_file, truncate, lose_the_weights, tear_the_manifest, empty_the_folder)
 
 
 class _Forked:

@@ -11,10 +11,24 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints.champion import read_champion
+from core.checkpoints.history import newest_complete
+from core.checkpoints.ledger import verify
 from core.checkpoints.served import read_deployments
 from core.errors import InvalidConfig, RemoteRefused
 from core.orders import QUEUE_OWNER, pending
-from tests.faults.broken_checkpoints import ANYWHERE, IN_WEIGHTS, LINES, MODEL, Factory, empty_the_folder, flip_a_bit
+from tests.faults.broken_checkpoints import (
+    IN_STATE,
+    IN_WEIGHTS,
+    LINES,
+    MODEL,
+    Factory,
+    empty_the_folder,
+    flip_a_bit,
+    flip_a_bit_of_a_small_file,
+    lose_the_manifest,
+)
+from tests.trainer.training_home import TrainingHome, sums
+from trainer.model import BUILTIN
 
 pytestmark = pytest.mark.timeout(600)
 QUESTION = [[{"role": "user", "content": "1010 xor 0110"}]]
@@ -99,7 +113,7 @@ def test_served_checkpoint_that_breaks_is_served_from_memory_and_left_by_the_nex
 
 @pytest.mark.parametrize(
     ("place", "damage"),
-    [("weights", damage) for damage in IN_WEIGHTS] + [("state", damage) for damage in ANYWHERE],
+    [("weights", damage) for damage in IN_WEIGHTS] + [("state", damage) for damage in IN_STATE],
     ids=lambda value: value if isinstance(value, str) else named(value),
 )
 def test_training_goes_on_from_the_last_whole_checkpoint_and_every_line_is_accounted_for(
@@ -134,3 +148,28 @@ def test_training_goes_back_over_several_broken_checkpoints_and_stops_aloud_wher
         factory.train("fourth")
     assert factory.exit_codes == [78]
     assert pending(factory.paths, QUEUE_OWNER) == []
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit_of_a_small_file, lose_the_manifest, empty_the_folder], ids=named)
+def test_trainer_whose_last_checkpoint_breaks_on_the_disk_goes_on_from_memory_and_hands_no_damage_on(
+    lived: Factory, tmp_path: Path, damage: Damage
+) -> None:
+    def trained(name: str, damage: Damage) -> tuple[TrainingHome, str, str]:
+        home = TrainingHome(lived.copy(tmp_path / name).paths.home, BUILTIN)
+        engine = home.engine()
+        assert engine.run_job(home.config(home.job("third", sums(LINES)))).success
+        before = home.last().name
+        damage(home.model.checkpoint(before))
+        result = engine.run_job(home.config(home.job("fourth", sums(LINES)), parent=before))
+        assert result.success, result.error
+        return home, before, home.last().name
+
+    home, before, last = trained("broken", damage)
+    whole, _, same = trained("whole", lambda folder: None)
+    verify(home.model.checkpoint(last))
+    assert home.ledger.get(MODEL, last).parent == before
+    assert home.hashes(last) == whole.hashes(same)
+    theirs = whole.model.checkpoint(same)
+    rest = {path.name for path in theirs.iterdir()} - {"README.md", "MANIFEST.sha256", ".ledger.json", "fingerprint.json"}
+    assert all((home.model.checkpoint(last) / name).read_bytes() == (theirs / name).read_bytes() for name in rest)
+    assert newest_complete(home.ledger, MODEL, before) == last

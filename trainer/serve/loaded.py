@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
@@ -128,7 +129,7 @@ def _read_weights(folder: Path) -> Any:
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=DTYPE,
             output_loading_info=True, ignore_mismatched_sizes=True,  # reported by name and refused below
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise InvalidData(where=str(folder), detail=f"the model cannot be loaded: {error}") from error
     wrong = {kind: sorted(map(str, names)) for kind, names in found.items() if names}
     if wrong:

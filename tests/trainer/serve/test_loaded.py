@@ -61,6 +61,16 @@ def test_weights_under_a_name_that_was_taken_over_are_refused(home: Paths) -> No
         fetch(home, weights_id="0123456789abcdef")
 
 
+@pytest.mark.parametrize("at", [0, 8], ids=["length", "text"])
+def test_absurd_header_is_an_error_even_if_it_hashes_as_its_manifest_says(home: Paths, at: int) -> None:
+    with (folder_of(home) / "model.safetensors").open("r+b") as file:
+        file.seek(at)
+        file.write((2**60).to_bytes(8, "little") if at == 0 else b"\xff" * 8)
+    write_manifest(folder_of(home))
+    with pytest.raises(InvalidData, match="cannot be loaded"):
+        fetch(home)
+
+
 def test_missing_weight_is_an_error_and_not_a_random_number(home: Paths) -> None:
     path = folder_of(home) / "model.safetensors"
     weights = load_file(path)
