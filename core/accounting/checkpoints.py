@@ -30,10 +30,12 @@ def check_weights(paths: Paths, ledger: Ledger) -> Findings:
             if folder.exists():  # else it was pruned while we read it
                 findings.add(str(error))
             continue
-        if folder.parent.name != "state":
+        if folder.parent.name == "state":
+            continue
+        if ledger.is_complete(model, folder.name):
             ids[model, folder.name] = weights_id
-            if not ledger.is_complete(model, folder.name):
-                findings.add(f"{folder}: its manifest matches, but it holds no readable record of this checkpoint")
+        elif folder.exists():
+            findings.add(f"{folder}: its manifest matches, but it holds no readable record of this checkpoint")
     for model, name in ids:
         record = ledger.get(model, name)
         known = ids.get((model, record.parent)) if record.parent else None

@@ -18,8 +18,10 @@ from core.accounting.files import check_bounds, check_views
 from core.accounting.processes import compare, look
 from core.checkpoints.champion import Champion
 from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import SIDECAR, Ledger, write_manifest
 from core.checkpoints.pins import pin
+from core.checkpoints.served import append_deployment
 from core.files import replace_quick
 from core.jobs.poison import PoisonLine, add_poison
 from core.jobs.spool import Spool
@@ -81,6 +83,15 @@ def test_row_trained_twice_or_never_is_a_violation(paths: Paths, second: RowSpan
     put_plan(paths, job, 3)
     first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2]))
     put_head(paths, consume(paths, 20, first, msgspec.structs.replace(second, job=job)))
+    assert told in violations(audit(paths), "I2")[0]
+
+
+@pytest.mark.parametrize(("damage", "told"), [("missing", "has no plan.json"), ("torn", "plan.json")])
+def test_job_that_was_trained_by_no_readable_plan_is_a_violation(paths: Paths, damage: str, told: str) -> None:
+    job = put_job(paths, "completed", accepted=1)
+    put_head(paths, consume(paths, 10, consume(paths, 0, None), rows(job, 0, 1, [1])))
+    if damage == "torn":
+        (Spool(paths).folder(job) / "plan.json").write_text("{")
     assert told in violations(audit(paths), "I2")[0]
 
 
@@ -194,13 +205,34 @@ def test_files_that_come_and_go_while_they_are_looked_at_are_no_violation_and_no
         worker.join()
 
 
-# -- I8, I11: what is served and what is protected -------------------------------------------------------------------
+# -- I7, I8, I11: what checkpoints are, what is served and what is protected ----------------------------------------
 
 
-def champion(paths: Paths, checkpoint: str, weights_id: str | None = None) -> None:
+@pytest.mark.parametrize("record", [b"{", b'{"schema": "weaver.checkpoint/1"}', None])
+def test_whole_checkpoint_without_a_readable_record_is_a_violation(paths: Paths, record: bytes | None) -> None:
+    folder = paths.model("tiny").checkpoint(name := train(paths, 0, None, {}))
+    if record is None:
+        (folder / SIDECAR).unlink()
+    else:
+        (folder / SIDECAR).write_bytes(record)
+    paths.model("tiny").ledger(name).unlink()
+    write_manifest(folder)
+    assert "no readable record" in violations(audit(paths), "I7")[0]
+
+
+def champion(paths: Paths, checkpoint: str, weights_id: str | None = None, at: str = NOW) -> None:
     found = weights_id or Ledger(paths).weights_id("tiny", checkpoint)
-    record = Champion(alias="champion", checkpoint=checkpoint, weights_id=found, at=NOW)
+    record = Champion(alias="champion", checkpoint=checkpoint, weights_id=found, at=at)
     paths.model("tiny").champion.write_bytes(encode_pretty(record))
+
+
+def decide(paths: Paths, checkpoint: str, previous: str | None) -> None:
+    """Write down that a checkpoint was deployed, a second before what champion() writes by default."""
+    append_deployment(paths.model("tiny"), Deployment(
+        id="d", at="2026-11-20T21:29:59.000Z", model="tiny", checkpoint=checkpoint, weights_id=None, previous=previous,
+        host="local", alias="champion", verdict="deployed", reason="", test=None, by_suite=[], guards=[], proof=None,
+        by="deploy_best",
+    ))  # fmt: skip
 
 
 def test_served_checkpoint_that_is_another_on_disk_is_a_violation(paths: Paths) -> None:
@@ -211,13 +243,41 @@ def test_served_checkpoint_that_is_another_on_disk_is_a_violation(paths: Paths) 
     assert "was deployed as" in violations(audit(paths), "I8")[0]
 
 
-@pytest.mark.parametrize("kind", ["head", "champion", "pinned"])
+def test_serving_what_no_decision_chose_is_a_violation(paths: Paths) -> None:
+    first = train(paths, 0, None, {})
+    second = train(paths, 10, first, {})
+    third = train(paths, 20, second, {})
+    decide(paths, first, None)
+    decide(paths, second, first)
+    for name in (first, second):
+        champion(paths, name, at="2026-11-20T21:29:00.000Z")
+        assert violations(audit(paths), "I8") == [], "what was decided last, or what was served until it took hold"
+    champion(paths, third)
+    assert violations(audit(paths), "I8") == [], "its decision is being written"
+    champion(paths, third, at="2026-11-20T21:29:00.000Z")
+    assert violations(audit(paths), "I8") == [f"tiny/champion means {third}; the last decision was {second}"]
+
+
+def test_alias_that_means_nothing_readable_is_a_violation(paths: Paths) -> None:
+    name = train(paths, 0, None, {})
+    champion(paths, name)
+    shutil.rmtree(paths.model("tiny").checkpoint(name))
+    assert "which cannot be read" in violations(audit(paths), "I8")[0]
+    paths.model("tiny").champion.write_text("{")
+    found = audit(paths)
+    assert "champion.json" in violations(found, "I8")[0] and "champion.json" in violations(found, "I11")[0]
+
+
+@pytest.mark.parametrize("kind", ["head", "champion", "previous", "pinned"])
 def test_protected_checkpoint_that_is_gone_is_a_violation(paths: Paths, kind: str) -> None:
     base = train(paths, 0, None, {})
     name = train(paths, 10, base, {})
     put_head(paths, name if kind == "head" else base)
     if kind == "champion":
         champion(paths, name)
+    if kind == "previous":
+        decide(paths, name, None)
+        decide(paths, base, name)
     if kind == "pinned":
         pin(paths, "tiny", name, "dear", NOW)
     assert audit(paths).ok
