@@ -29,7 +29,6 @@ WRITERS = {
     "trainer/tiny/model.py": (".staging/", "transformers writes the embedded model into the folder it is given"),
     "trainer/tiny/tokenizer.py": (".staging/", "transformers writes the tokenizer into the folder it is given"),
     "trainer/weights.py": (".staging/", "writes a checkpoint there; seal and move publish it"),
-    "trainer/engine.py": ("outside of the home", "the HF Trainer insists on a folder; its saving is off"),
     "weaver/cli/data_convert.py": (".convert-", "writes under a dot-name beside the target; the move publishes it"),
     "weaver/cli/data_place.py": (
         "outside of the home",
