@@ -6,14 +6,15 @@ looks was just starting or ending. Reads /proc and status/; writes nothing, sign
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.accounting.records import Findings
 from core.liveness import TRAINER, WEAVER, Liveness
 from core.paths import Paths
-from core.process import is_alive, spawned
-from core.status import State, read_heartbeat
+from core.process import ProcessRef, is_alive, spawned
+from core.status import DaemonStatus, State, is_fresh, read_heartbeat
 
 ALONE = (WEAVER, TRAINER)
 """Programs of which a home has one, by kernel locks; of the others the Weaver starts one."""
@@ -35,11 +36,6 @@ def look(paths: Paths, mono: float) -> Look:
     rows = Liveness(paths, mono).rows()
     ours = {ref.pid: (program, ref) for program, ref in spawned(paths.home_id)}
     parents = {pid: _parent_and_state(pid) for pid in ours}
-    shown = frozenset(
-        f"{row.name} is shown RUNNING and its process {row.pid} is not there"
-        for row in rows
-        if row.state is State.RUNNING and (row.pid is None or not Path(f"/proc/{row.pid}").exists())
-    )
     heads: dict[str, list[int]] = {}
     for pid, (program, ref) in ours.items():
         if is_alive(ref) and parents[pid][0] not in ours:
@@ -52,7 +48,22 @@ def look(paths: Paths, mono: float) -> Look:
         if not _leads_to(pid, known, parents)
     }
     lost |= {f"process {pid} is a zombie of {parent}" for pid, parent in _zombies(known)}
-    return Look(shown, double, frozenset(lost), len(rows), len(ours))
+    return Look(shown_dead(paths, rows, mono), double, frozenset(lost), len(rows), len(ours))
+
+
+def shown_dead(paths: Paths, rows: Sequence[DaemonStatus], mono: float) -> frozenset[str]:
+    """Say which rows of the table are RUNNING against their own heartbeat or the kernel; mono in seconds, of the table."""
+    found = set()
+    for row in rows:
+        if row.state is not State.RUNNING:
+            continue
+        beat = read_heartbeat(paths, row.name)
+        ref = ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id) if beat is not None else None
+        if beat is None or ref is None or ref.pid != row.pid or not is_alive(ref):
+            found.add(f"{row.name} is shown RUNNING and its process {row.pid} is not there")
+        elif not is_fresh(beat, mono):
+            found.add(f"{row.name} is shown RUNNING and has missed its beats")
+    return frozenset(found)
 
 
 def compare(first: Look, last: Look) -> tuple[Findings, Findings, Findings]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +13,6 @@ import pytest
 
 from core.accounting.audit import audit
 from core.accounting.files import check_bounds, check_views
-from core.accounting.processes import compare, look
 from core.checkpoints.champion import Champion
 from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.deployment import Deployment
@@ -27,7 +24,6 @@ from core.jobs.poison import PoisonLine, add_poison
 from core.jobs.spool import Spool
 from core.log import OUT_BYTES, OUT_FLOOD_BYTES
 from core.paths import Paths
-from core.process import SPAWN_VARIABLE
 from core.records import decode, encode_pretty
 from core.runs.run import RowSpan
 from tests.core.accounting.test_lines import put_head, put_plan, train, violations
@@ -283,32 +279,3 @@ def test_protected_checkpoint_that_is_gone_is_a_violation(paths: Paths, kind: st
     assert audit(paths).ok
     shutil.rmtree(paths.model("tiny").checkpoint(name))
     assert len(violations(audit(paths), "I11")) == 1
-
-
-# -- I9, I10: processes ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def test_program_that_runs_twice_or_that_nobody_looks_after_is_a_violation(
-    paths: Paths, sleepers: list[subprocess.Popen[bytes]]
-) -> None:
-    before = look(paths, time.monotonic())
-    for _ in range(2):
-        environment = {**os.environ, SPAWN_VARIABLE: f"{paths.home_id}:trainer"}
-        sleepers.append(subprocess.Popen(["sleep", "600"], env=environment))
-    deadline = time.monotonic() + 20
-    while len(look(paths, time.monotonic()).lost) < 2 and time.monotonic() < deadline:
-        pass  # the mark is in the environment once exec has happened
-    now = look(paths, time.monotonic())
-    _, double, lost = compare(now, now)
-    assert [text.split(":")[0] for text in double.texts] == ["2 processes of trainer"]
-    assert len(lost.texts) == 2
-    assert compare(before, now)[2].texts == [], "what was just starting is no violation"
