@@ -7,7 +7,8 @@ which is tried MOST_VOIDS times. Without the oracle the tick ends and costs noth
 
 Who is asked first: the base, until something is deployed (it is the first opponent); then the newest checkpoint of the
 surviving history; then what is served, when a new level came up after its turn. Older ones are superseded once a newer one was
-scored. A checkpoint that the oracle refuses (its files are damaged) gets another turn after REFUSED_S.
+scored. A checkpoint that the oracle refuses (its files are damaged) gets another turn after REFUSED_S, then after twice as long
+each time up to LONGEST_REFUSED_S: the oracle reads every byte of it to refuse it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from core.records import read_if_there
 from daemons.harness.context import Context, Report
 
 MOST_VOIDS = 3
-REFUSED_S = 60.0
+REFUSED_S, LONGEST_REFUSED_S = 60.0, 3600.0
 TOKENS_TO_SPARE = 8
 
 
@@ -73,7 +74,7 @@ class ProbeCheckpoints:
         self._ledger: Ledger | None = None
         self._suites: dict[str, Suite] = {}
         self._suites_of: object = None
-        self._refused: dict[str, float] = {}  # until when (monotonic) a checkpoint is not asked again
+        self._refused: dict[str, tuple[float, float]] = {}  # until when (monotonic) it is not asked again, for how long in all
 
     def tick(self, ctx: Context) -> Report:
         """Examine at most one checkpoint, on all suites that it is still to be asked."""
@@ -83,7 +84,9 @@ class ProbeCheckpoints:
             return Report(note="waits for the curriculum")
         suites, damaged = self._load_suites(ctx, suites_wanted(state))
         scene = self._look(ctx, model, suites)
-        chosen = next((name for name in _candidates(scene) if scene.missing(name) and not self._is_refused(ctx, name)), None)
+        candidates = _candidates(scene)
+        self._refused = {name: wait for name, wait in self._refused.items() if name in candidates}
+        chosen = next((name for name in candidates if scene.missing(name) and not self._is_refused(ctx, name)), None)
         if chosen is None:
             passed_over = _supersede(scene)
             rest = "nothing else to ask" if self._refused else "everything is scored" if scene.chain else "no checkpoint yet"
@@ -94,15 +97,17 @@ class ProbeCheckpoints:
         except RemoteRefused as error:
             if error.facts["status"] in (401, 403):
                 raise
-            self._refused[chosen] = ctx.clock.mono() + REFUSED_S
+            _, waited_s = self._refused.get(chosen, (0.0, REFUSED_S / 2))
+            wait_s = min(2 * waited_s, LONGEST_REFUSED_S)
+            self._refused[chosen] = ctx.clock.mono() + wait_s, wait_s
             ctx.log.error("%s is not examined: %s", chosen, error, extra={"checkpoint": chosen})
             return Report(note=f"{chosen} is refused: {error}")
+        self._refused.pop(chosen, None)
         note = f"{chosen}: " + ", ".join(f"{score.suite} {_result(score)}" for score in asked)
         return Report(did=len(asked), note="; ".join([note, *damaged]), facts={"checkpoint": chosen}, again=True)
 
     def _is_refused(self, ctx: Context, checkpoint: str) -> bool:
-        self._refused = {name: until for name, until in self._refused.items() if until > ctx.clock.mono()}
-        return checkpoint in self._refused
+        return checkpoint in self._refused and self._refused[checkpoint][0] > ctx.clock.mono()
 
     def _load_suites(self, ctx: Context, wanted: Sequence[str]) -> tuple[dict[str, Suite], list[str]]:
         """Give the wanted suites that are in order, and what is wrong with the others."""

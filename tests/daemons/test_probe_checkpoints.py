@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from core.evals.score import Score, read_scores
 from core.evals.superseded import read_superseded
 from daemons.harness.context import Report
-from daemons.probe_checkpoints import MOST_VOIDS, REFUSED_S, ProbeCheckpoints
+from daemons.probe_checkpoints import LONGEST_REFUSED_S, MOST_VOIDS, REFUSED_S, ProbeCheckpoints
 from daemons.rank_checkpoints import RankCheckpoints
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint
 from tests.core.checkpoints.score_builder import committed_suites
@@ -158,6 +158,21 @@ def test_refused_checkpoint_does_not_keep_others_from_their_turn(tmp_path: Path)
     probing.home.clock.passed_s += REFUSED_S
     probing.until_done()
     assert len(probing.oracle.asked) == asked + 2
+
+
+def test_checkpoint_that_is_refused_again_and_again_is_asked_ever_less_often(tmp_path: Path) -> None:
+    """The oracle hashes all of a broken checkpoint each time: gigabytes of it, with a large model."""
+    probing = Probing(tmp_path, 0)
+    probing.oracle.refuses.add(probing.names[0])
+    asked = 0
+    for _ in range(24 * 60):
+        probing.home.clock.passed_s += 60.0
+        asked += "refused" in probing.tick().note
+    assert asked == pytest.approx(24 + 6, abs=1)
+    probing.oracle.refuses.clear()
+    probing.home.clock.passed_s += LONGEST_REFUSED_S
+    probing.until_done()
+    assert len(probing.scores()) == 2
 
 
 def test_damaged_suite_is_not_asked_and_the_others_are(tmp_path: Path) -> None:
