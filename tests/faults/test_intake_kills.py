@@ -217,20 +217,21 @@ def test_copy_whose_writer_dies_keeps_every_whole_line_and_quarantines_the_torn_
     assert watched.texts("half.jsonl") == texts[: came.count(b"\n")]
 
 
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_file_that_is_appended_to_while_it_is_read_is_judged_by_its_final_content(
-    watched: Watched, tmp_path: Path, ending: str
+@pytest.mark.parametrize(("ending", "mode"), [("", "ab"), (".gz", "ab"), ("", "r+b")])
+def test_file_that_is_written_to_while_it_is_read_is_judged_by_its_final_content(
+    watched: Watched, tmp_path: Path, ending: str, mode: str
 ) -> None:
-    """The writer opened it before the drop was taken, and goes on writing when it lies in .building already."""
-    first, rest = chat_lines("begun", 20_000), chat_lines("appended", 100)
+    """The writer opened it before the drop was taken; it goes on, or writes over the beginning, when that was read already."""
+    texts, data = chat_lines("begun", 20_000)
+    others, other = chat_lines("other", 100)
     pack: Any = gzip.compress if ending else bytes
-    name = f"grows.jsonl{ending}"
+    name = f"changes.jsonl{ending}"
     source = tmp_path / "source"
-    source.write_bytes(pack(rest[1]))
-    watched.drop(name, pack(first[1]))
+    source.write_bytes(pack(other))
+    watched.drop(name, pack(data))
     watched.start()
-    (folder,) = wait_for("it to be taken", lambda: list(watched.paths.building.glob("*/raw")), 60.0)
-    writer = Writer(folder, source, "ab", piece=100_000)
-    writer.end()
+    wait_for("it to be read", watched.is_unpacking if ending else watched.is_validating, 60.0)
+    (raw,) = watched.paths.building.glob("*/raw")
+    Writer(raw, source, mode, piece=100_000).end()
     wait_for("the verdict", lambda: watched.jobs().get(name), 120.0)
-    assert watched.texts(name) == first[0] + rest[0]
+    assert watched.texts(name) == (texts + others if mode == "ab" else others + texts[len(others) :])
