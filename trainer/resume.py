@@ -2,7 +2,7 @@
 
 models/<model>/state/<checkpoint>/ holds weights.safetensors (the live weights; the checkpoint holds their average),
 optimizer.pt (optimizer, schedule, random state; read with weights_only=True) and cursor.json, under a manifest. Nothing is read
-from a folder whose manifest does not match.
+from a folder whose manifest does not match. There is no gradient scaler to keep: training is in float32.
 """
 
 from __future__ import annotations

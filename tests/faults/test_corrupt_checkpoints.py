@@ -29,6 +29,7 @@ from tests.faults.broken_checkpoints import (
 )
 from tests.trainer.training_home import TrainingHome, sums
 from trainer.model import BUILTIN
+from weaver.doctor import examine
 
 pytestmark = pytest.mark.timeout(600)
 QUESTION = [[{"role": "user", "content": "1010 xor 0110"}]]
@@ -69,6 +70,8 @@ def test_newest_checkpoint_that_is_broken_is_neither_examined_nor_deployed(
     factory = lived.copy(tmp_path / "home")
     first, newest = factory.last().parent, factory.last().name
     damage(factory.mine.checkpoint(newest))
+    found = {check.name: check for check in examine({"WEAVER_HOME": str(factory.paths.home)}, factory.paths.home).checks}
+    assert (found["checkpoint"].result, newest in found["checkpoint"].found) == ("fail", True)
     with factory.oracle() as running:
         factory.evaluate()
         assert not list(factory.mine.scores(newest).glob("*")), "a broken checkpoint was examined"
