@@ -26,7 +26,17 @@ from daemons.harness.context import Context, Report
 from daemons.notices.apprise_child import BODY, TITLE, URL
 from daemons.notices.following import ends, read_news
 from daemons.notices.meaning import notice_of
-from daemons.notices.outbox import Outbox, admit, delivered, failed, next_for, next_retry_s, receiver_id, tidy
+from daemons.notices.outbox import (
+    Outbox,
+    admit,
+    delivered,
+    failed,
+    next_for,
+    next_retry_s,
+    receiver_id,
+    since_last_look,
+    tidy,
+)
 
 APPRISE_S, LOOK_S = 20.0, 0.2
 LONGEST_TICK_S = 5.0
@@ -75,7 +85,8 @@ class SendNotices:
         receivers = [receiver_id(url) for url in ctx.config.weaver.notify.urls]
         outbox = _look_at_disk(ctx, outbox)
         events, cursors, is_more = read_news(folder, outbox.cursors)
-        outbox, now = msgspec.structs.replace(outbox, cursors=cursors), ctx.clock.now()
+        now = ctx.clock.now()
+        outbox = since_last_look(msgspec.structs.replace(outbox, cursors=cursors), now)
         for event in events:
             notice = notice_of(event, ctx.paths, ctx.host) if receivers else None
             if notice is not None:

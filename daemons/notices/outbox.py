@@ -2,7 +2,7 @@
 
 Place in the flow: send_notices keeps it in logs/notices.json, beside the events that it was made of. Invariants: the same key
 is told once in HOUR_S, the rest is counted and told with the next; what waits is bounded by MOST_WAITING and DAY_S; a receiver
-that fails is asked less and less often, and holds nobody else up.
+that fails is asked less and less often, and holds nobody else up; a clock that is set throws nothing away.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from core.records import Part, Record
 from daemons.notices.following import Cursor
 
 HOUR_S, DAY_S = 3600.0, 86400.0
+NOTED_S = 600.0
 MOST_WAITING = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 600.0
 
@@ -47,7 +48,10 @@ class Failing(Part, frozen=True):
 
 
 class Outbox(Record, frozen=True, tag="weaver.notices/1"):
-    """logs/notices.json. Receivers are named by receiver_id(): their URLs hold secrets and stay in the configuration."""
+    """logs/notices.json. Receivers are named by receiver_id(): their URLs hold secrets and stay in the configuration.
+
+    looked_at: a time at most NOTED_S before the last look, by which a jump of the clock is seen.
+    """
 
     cursors: dict[str, Cursor]
     is_disk_low: bool = False
@@ -55,6 +59,7 @@ class Outbox(Record, frozen=True, tag="weaver.notices/1"):
     told: dict[str, Told] = {}
     failing: dict[str, Failing] = {}
     left_out: int = 0
+    looked_at: str = ""
 
 
 def receiver_id(url: str) -> str:
@@ -66,6 +71,29 @@ def _age_s(at: str, now: datetime) -> float:
     """Give an age in seconds; of a time in the future (the clock was set back) it is endless."""
     age = (now - from_iso(at)).total_seconds()
     return age if age >= 0 else float("inf")
+
+
+def since_last_look(outbox: Outbox, now: datetime) -> Outbox:
+    """Move every time that is kept by as much as the clock jumped since the last look.
+
+    So what waits is not thrown away because somebody sets the clock. Of a long absence, too, only HOUR_S counts.
+    """
+    if not (outbox.waiting or outbox.told or outbox.failing):
+        return msgspec.structs.replace(outbox, looked_at="")
+    passed = (now - from_iso(outbox.looked_at or iso(now))).total_seconds()
+    if outbox.looked_at and 0.0 <= passed < NOTED_S:
+        return outbox
+    jump = timedelta(seconds=passed - min(HOUR_S, max(0.0, passed)))
+
+    def moved(at: str) -> str:
+        return iso(from_iso(at) + jump)
+
+    return msgspec.structs.replace(
+        outbox, looked_at=iso(now),
+        waiting=tuple(msgspec.structs.replace(one, admitted_at=moved(one.admitted_at)) for one in outbox.waiting),
+        told={key: msgspec.structs.replace(one, at=moved(one.at)) for key, one in outbox.told.items()},
+        failing={name: msgspec.structs.replace(one, retry_at=moved(one.retry_at)) for name, one in outbox.failing.items()},
+    )  # fmt: skip
 
 
 def admit(outbox: Outbox, notice: Notice, receivers: Sequence[str], now: datetime) -> Outbox:
@@ -80,7 +108,7 @@ def admit(outbox: Outbox, notice: Notice, receivers: Sequence[str], now: datetim
     notice = msgspec.structs.replace(notice, suppressed=suppressed, body="\n".join([notice.body, *remarks]))
     waiting = (*outbox.waiting, Waiting(notice=notice, to=tuple(receivers), admitted_at=iso(now)))
     told = {**outbox.told, notice.key: Told(at=iso(now))}
-    return msgspec.structs.replace(outbox, waiting=waiting, told=told, left_out=0)
+    return msgspec.structs.replace(outbox, waiting=waiting, told=told, left_out=0, looked_at=outbox.looked_at or iso(now))
 
 
 def tidy(outbox: Outbox, receivers: Sequence[str], now: datetime) -> Outbox:
@@ -101,7 +129,7 @@ def tidy(outbox: Outbox, receivers: Sequence[str], now: datetime) -> Outbox:
 def next_for(outbox: Outbox, receiver: str, now: datetime) -> Notice | None:
     """Give the oldest notice that waits for a receiver, if it may be asked now."""
     failing = outbox.failing.get(receiver)
-    if failing is not None and -LONGEST_RETRY_S < (now - from_iso(failing.retry_at)).total_seconds() < 0:
+    if failing is not None and -LONGEST_RETRY_S <= (now - from_iso(failing.retry_at)).total_seconds() < 0:
         return None
     return next((one.notice for one in outbox.waiting if receiver in one.to), None)
 

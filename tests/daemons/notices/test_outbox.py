@@ -14,6 +14,7 @@ from daemons.notices.outbox import (
     next_for,
     next_retry_s,
     receiver_id,
+    since_last_look,
     tidy,
 )
 
@@ -48,6 +49,24 @@ def test_clock_that_was_set_back_silences_nothing() -> None:
     assert next_for(outbox, "r", NOW) is not None, "nor does a receiver wait ten years"
 
 
+def test_clock_set_ten_years_throws_nothing_away_and_a_day_is_still_a_day() -> None:
+    for jump in (timedelta(days=3652), timedelta(days=-3652)):
+        outbox = since_last_look(failed(admit(EMPTY, notice(), ["r"], NOW), "r", "away", NOW), NOW + jump)
+        outbox = tidy(outbox, ["r"], NOW + jump)
+        assert len(outbox.waiting) == 1 and outbox.left_out == 0
+        for hours in range(25):
+            outbox = tidy(
+                since_last_look(outbox, NOW + jump + timedelta(hours=hours)), ["r"], NOW + jump + timedelta(hours=hours)
+            )
+        assert (outbox.waiting, outbox.left_out) == ((), 1)
+
+
+def test_look_within_ten_minutes_of_the_last_changes_nothing_that_must_be_written() -> None:
+    outbox = since_last_look(admit(EMPTY, notice(), ["r"], NOW), NOW)
+    assert since_last_look(outbox, later(minutes=9)) is outbox
+    assert since_last_look(EMPTY, NOW) == EMPTY
+
+
 def test_failing_receiver_is_asked_less_and_less_often_and_the_other_gets_its_notices() -> None:
     outbox = admit(EMPTY, notice(), ["bad", "good"], NOW)
     waits = []
@@ -55,6 +74,7 @@ def test_failing_receiver_is_asked_less_and_less_often_and_the_other_gets_its_no
         outbox = failed(outbox, "bad", "no answer", NOW)
         waits.append(next_retry_s(outbox, NOW))
     assert waits == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert next_for(outbox, "bad", NOW) is None, "not in the moment in which it failed either"
     assert next_for(outbox, "bad", later(seconds=599)) is None
     first = next_for(outbox, "good", NOW)
     assert first is not None
