@@ -11,14 +11,17 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from core.checkpoints.ledger import Ledger
+from core.checkpoints.checkpoint import Checkpoint
+from core.checkpoints.ledger import SIDECAR, Ledger
 from core.checkpoints.retention import Holdings, needed_by_training
 from core.checkpoints.standing import Standing
+from core.errors import InvalidData
 from core.files import left_over as left_over_files
-from core.files import remove_tree
+from core.files import remove_tree, replace_durable
 from core.names import is_identifier
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
+from core.records import decode
 from core.status import read_heartbeat
 
 LEFT_OVER_S = 600.0
@@ -74,8 +77,20 @@ def remove_weights(paths: Paths, model: str, checkpoint: str) -> bool:
     """Remove the weights of a checkpoint; False, with nothing removed, while it has no ledger copy (Ledger.keep_copies)."""
     if not paths.model(model).ledger(checkpoint).exists():
         return False
+    _mend_copy(paths.model(model).checkpoint(checkpoint) / SIDECAR, paths.model(model).ledger(checkpoint))
     remove_tree(paths.model(model).checkpoint(checkpoint), paths.model(model).trash)
     return True
+
+
+def _mend_copy(record: Path, copy: Path) -> None:
+    """Write a ledger copy again that is not as its record: a torn one would end the history once the weights are gone."""
+    try:
+        data = record.read_bytes()
+        decode(Checkpoint, data, str(record))
+    except (FileNotFoundError, InvalidData):
+        return  # torn or gone itself: the copy is what is left
+    if copy.read_bytes() != data:
+        replace_durable(copy, data)
 
 
 def left_over(paths: Paths, ledger: Ledger, model: str, now_s: float) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints.checkpoint import Head
-from core.checkpoints.ledger import Ledger
+from core.checkpoints.ledger import SIDECAR, Ledger
 from core.checkpoints.pins import pin, unpin
 from core.checkpoints.removal import (
     LEFT_OVER_S,
@@ -72,6 +72,17 @@ def test_weights_without_a_ledger_copy_are_not_removed(paths: Paths) -> None:
     assert not remove_weights(paths, "tiny", name) and Ledger(paths).is_complete("tiny", name)
     Ledger(paths).keep_copies("tiny")
     assert remove_weights(paths, "tiny", name) and not Ledger(paths).is_complete("tiny", name)
+
+
+def test_torn_copy_is_made_whole_before_the_weights_go_and_a_torn_record_spoils_no_copy(paths: Paths) -> None:
+    """Else the history would end there for good: nobody could train, rank or deploy any more."""
+    base = make_checkpoint(paths, 0, None)
+    names = [make_checkpoint(paths, 10, base), make_checkpoint(paths, 20, base)]
+    paths.model("tiny").ledger(names[0]).write_bytes(b"")
+    (paths.model("tiny").checkpoint(names[1]) / SIDECAR).write_bytes(b"torn")
+    for name in names:
+        assert remove_weights(paths, "tiny", name)
+        assert Ledger(paths).get("tiny", name).parent == base
 
 
 def test_bytes_are_those_of_weights_and_state(paths: Paths) -> None:
