@@ -77,6 +77,7 @@ def kill_heavy(site: Site, count: int) -> Trials:
                 trials.violations.append("kill, heavy: the trainer did not save")
         kill = site.killer.kill(program, "saving" if program == TRAINER else "random")
         if kill is None:
+            trials.violations.append(f"kill, heavy: {program} did not live")
             continue
         trials.count += 1
         if site.until(partial(_is_back, kill), TRAINED_S) is None:
@@ -127,6 +128,7 @@ def kill_everything(site: Site, count: int) -> Trials:
         site.start()
         if site.until(lambda: not [kill for kill in site.killer.waiting() if kill.program not in HEAVY], BACK_S) is None:
             trials.violations.append(f"kill everything: not all light programs ran within {BACK_S:.0f} s")
+            continue
         cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT]
         trials.recoveries.append(max(kill.recovered - kill.since for kill in cut if kill.recovered is not None))
     return site.ended(trials)

@@ -179,8 +179,10 @@ def _race(home: Site, trials: Trials) -> list[str]:
     found = []
     if took is None or winner.poll() is not None:
         found.append(f"not exactly one gave way: exit codes {[racer.poll() for racer in racers]}")
-    elif loser.returncode != GAVE_WAY or f"pid {winner.pid}" not in (said := loser.stderr.read()):
-        found.append(f"the loser ended with {loser.returncode} and said {said!r} of pid {winner.pid}")
+    else:
+        said = loser.stderr.read()
+        if loser.returncode != GAVE_WAY or f"pid {winner.pid}" not in said:
+            found.append(f"the loser ended with {loser.returncode} and said {said!r} of pid {winner.pid}")
     runs = home.until(lambda: TWIN_PROGRAM in home.killer.alive(), BACK_S)
     if runs is None:
         found.append(f"{TWIN_PROGRAM} was not started")

@@ -6,13 +6,13 @@ Invariant: what is true is the same before and after.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from core.accounting.files import views
 from core.checkpoints.champion import read_champion
 from core.checkpoints.ledger import Ledger
 from core.evals.standing import Curriculum
@@ -33,33 +33,26 @@ def tear_status(site: Site, count: int) -> Trials:
     trials = Trials("torn status", "every file in status/ cut to half of its size")
     for _ in range(count):
         dead = {site.paths.procs / f"{name}.json" for name in set(VICTIMS) - site.killer.alive().keys()}
-        views = set(site.paths.status.rglob("*.json")) - dead
-        torn = {path: path.read_bytes() for path in views if path.is_file()}
-        for path, data in torn.items():
+        written = set(site.paths.status.rglob("*.json")) - dead
+        cut = {path: path.read_bytes() for path in written if path.is_file()}
+        for path, data in cut.items():
             path.write_bytes(data[: len(data) // 2])
-        trials.count += len(torn)
-        took = site.until(partial(_none_is_torn, torn), VIEWS_BACK_S)
+        trials.count += len(cut)
+        took = site.until(partial(_none_is_torn, site.paths, cut), VIEWS_BACK_S)
         if took is None:
-            left = [str(path.relative_to(site.paths.home)) for path in torn if not _is_whole(path)]
-            trials.violations.append(f"torn status: still torn after {VIEWS_BACK_S:.0f} s: {left}")
+            trials.violations.append(f"torn status: still torn after {VIEWS_BACK_S:.0f} s: {_torn(site.paths, cut)}")
         else:
             trials.recoveries.append(took)
     return site.ended(trials)
 
 
-def _none_is_torn(paths: Iterable[Path]) -> bool:
-    return all(map(_is_whole, paths))
+def _none_is_torn(paths: Paths, among: Container[Path]) -> bool:
+    return not _torn(paths, among)
 
 
-def _is_whole(path: Path) -> bool:
-    """Say whether a file is JSON, or gone."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return True
-    except ValueError:
-        return False
-    return True
+def _torn(paths: Paths, among: Container[Path]) -> list[str]:
+    """Name those of some views that are there and torn."""
+    return [str(path.relative_to(paths.home)) for path, tear in views(paths) if tear is not None and path in among]
 
 
 @dataclass(frozen=True)
