@@ -47,7 +47,7 @@ def look(paths: Paths, mono: float) -> Look:
         for pid in ours
         if not _leads_to(pid, known, parents)
     }
-    lost |= {f"process {pid} is a zombie of {parent}" for pid, parent in _zombies(known)}
+    lost |= {f"process {pid} is a zombie of {parent}" for pid, parent in _zombies(known | ours.keys())}
     return Look(shown_dead(paths, rows, mono), double, frozenset(lost), len(rows), len(ours))
 
 
@@ -95,11 +95,11 @@ def _parent_and_state(pid: int) -> tuple[int, str]:
     return int(fields[1]), fields[0]
 
 
-def _zombies(known: set[int | None]) -> list[tuple[int, int]]:
+def _zombies(parents: set[int | None]) -> list[tuple[int, int]]:
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             parent, state = _parent_and_state(int(path.name))
-            if state == "Z" and parent in known:
+            if state == "Z" and parent in parents:
                 found.append((int(path.name), parent))
     return found

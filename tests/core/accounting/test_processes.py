@@ -109,3 +109,15 @@ def test_dead_child_that_a_program_has_not_reaped_is_a_violation(paths: Paths, s
     assert compare(now, now)[2].texts == [f"process {sleepers[0].pid} is a zombie of {os.getpid()}"]
     sleepers[0].wait()
     assert look(paths, time.monotonic()).lost == frozenset()
+
+
+def test_dead_child_of_a_process_that_is_in_no_table_is_a_violation(
+    paths: Paths, sleepers: list[subprocess.Popen[bytes]]
+) -> None:
+    environment = {**os.environ, SPAWN_VARIABLE: f"{paths.home_id}:builder"}
+    sleepers.append(subprocess.Popen(["sh", "-c", "true & exec sleep 600"], env=environment))
+    deadline = time.monotonic() + 20
+    told = f"is a zombie of {sleepers[0].pid}"
+    while not any(told in text for text in look(paths, time.monotonic()).lost) and time.monotonic() < deadline:
+        pass
+    assert any(told in text for text in look(paths, time.monotonic()).lost)
