@@ -3,7 +3,8 @@
 Compared are, for every step, also a replayed one: the ids of its micro-batches, the learning rates, the loss (float hex), and
 a draw from each of random, numpy and torch; in the end the weights, their average, optimizer, schedule, random state and
 counters. Packed and padded, with and without accumulation and dropout, across the border of epochs (with accumulation: inside
-of a step) and of jobs. benchmarks/faults.py goes through every moment of every step of a run of sixty.
+of a step) and of jobs. The deaths are on record, so that the lines of the step of a death are tried alone: that moves no bit.
+benchmarks/faults.py goes through every moment of every step of a run of sixty.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.faults.trainer_lives import (
     make_bases,
     make_home,
     survive,
+    tried,
 )
 
 pytestmark = pytest.mark.timeout(900)
@@ -58,6 +60,7 @@ def test_trainer_killed_at_any_moment_goes_on_as_if_it_had_not_been(
         died = survive(home, run, deaths)
         assert died == len(deaths) or (name == "saves" and died), deaths
         assert differences(home, whole, run) == [], deaths
+        assert tried(home) or name == "saves", "no line was tried alone after several deaths"
 
 
 def test_border_of_epochs_lies_inside_of_a_step_where_there_is_accumulation(

@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from core.accounting.audit import audit
+from core.clock import iso
 from core.config import ModelConfig
-from core.records import read
+from core.files import append_record
+from core.jobs.job import DEATH, Attempt
+from core.jobs.poison import PROBE
+from core.records import encode, read
 from core.runs.run import Outcome, Progress
 from tests.faults.dying import die_at
 from tests.trainer.training_home import Seconds, TrainingHome, sums
@@ -45,6 +50,7 @@ from trainer.weights import sweep_left_overs
 
 MODULE = "tests.faults.trainer_lives"
 LONGEST_LIFE_S = 300.0
+TRIED = "tried"
 DROPOUT = 0.1
 
 Moment = Literal["in the middle", "before the update", "after the update", "after the step", "job", "call"]
@@ -97,11 +103,12 @@ class Death:
 
 
 class Witness(TrainingStatusWriter):
-    """Appends what every step was given and did, and dies in one. step: the last one that was trained before."""
+    """Appends what every step was given and did, and dies in one."""
 
-    def __init__(self, file: Path, death: Death | None, step: int) -> None:
+    def __init__(self, home: TrainingHome, death: Death | None) -> None:
         super().__init__(None)
-        self._file, self._death, self._step = file, death, step
+        self._file, self._processing = told_in(home.paths.home), home.paths.state("processing")
+        self._death, self._step, self._born = death, home.last().step, time.time()
         self._batches: list[str] = []
         register_module_forward_pre_hook(self._on_forward)
         register_optimizer_step_pre_hook(self._on_update)
@@ -109,9 +116,13 @@ class Witness(TrainingStatusWriter):
 
     def _on_forward(self, module: nn.Module, given: Any) -> None:
         """Note the ids of a micro-batch that is trained. What proofs and fingerprints draw beside it must not be felt."""
-        if isinstance(module, nn.Embedding) and not module.training:
+        if not isinstance(module, nn.Embedding):
+            return
+        if not module.training:
             _draw()
-        elif isinstance(module, nn.Embedding):
+        elif any(path.stat().st_mtime >= self._born for path in self._processing.glob(f"*/{PROBE}")):
+            self._tell(TRIED, self._step)
+        else:
             ids = given[0]
             self._batches.append(hashlib.sha256(repr(ids.tolist()).encode()).hexdigest()[:16])
             if len(self._batches) > 1:
@@ -178,7 +189,7 @@ def live(folder: Path, base: str, run: Run, death: Death | None) -> None:
     """Train every job as far as it is not trained yet, as the next trainer does; in a process of its own."""
     home = TrainingHome(folder, base)
     sweep_left_overs(home.paths, "tiny")
-    engine = TrainerEngine(Witness(told_in(folder), death, home.last().step), mono=Seconds())
+    engine = TrainerEngine(Witness(home, death), mono=Seconds())
     if death is not None and death.moment == "call":
         die_at(death.at, str(folder))
     for number, (name, _, epochs) in enumerate(run.jobs, 1):
@@ -209,10 +220,29 @@ def has_died(home: TrainingHome, run: Run, death: Death | None) -> bool:
 
 
 def survive(home: TrainingHome, run: Run, deaths: Sequence[Death]) -> int:
-    """Train to the end, whatever kills it on the way; give how many of the deaths there were."""
-    died = sum(has_died(home, run, death) for death in deaths)
+    """Train to the end, whatever kills it on the way; give how many of the deaths there were.
+
+    They are recorded as train_next records them: from the second on, the lines of the step of a death are tried alone first.
+    """
+    died = 0
+    for death in deaths:
+        if has_died(home, run, death):
+            died += 1
+            _record_death(home, run)
     assert not has_died(home, run, None)
     return died
+
+
+def _record_death(home: TrainingHome, run: Run) -> None:
+    steps = [json.loads(told)[1] for told in _lines(home) if told.startswith('["loss"')]
+    fact = Attempt(at=iso(datetime.now(UTC)), event="adopted", by="test", outcome=DEATH, step=steps[-1] if steps else None)
+    for name, _, _ in run.jobs:
+        append_record(home.paths.state("processing") / name / "attempts.jsonl", encode(fact))
+
+
+def tried(home: TrainingHome) -> list[int]:
+    """Give the steps before which lines were tried alone."""
+    return sorted({json.loads(told)[1] for told in _lines(home) if told.startswith(f'["{TRIED}"')})
 
 
 def differences(home: TrainingHome, whole: TrainingHome, run: Run) -> list[str]:
@@ -236,7 +266,12 @@ def differences(home: TrainingHome, whole: TrainingHome, run: Run) -> list[str]:
 
 def _told(home: TrainingHome) -> set[str]:
     """Give what was told of every step, each different telling once."""
-    return set(told_in(home.paths.home).read_text().splitlines())
+    return {told for told in _lines(home) if not told.startswith(f'["{TRIED}"')}
+
+
+def _lines(home: TrainingHome) -> list[str]:
+    file = told_in(home.paths.home)
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def _ends(home: TrainingHome) -> dict[str, object]:
