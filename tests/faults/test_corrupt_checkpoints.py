@@ -145,10 +145,22 @@ def test_training_goes_back_over_several_broken_checkpoints_and_stops_aloud_wher
     factory.train("third")
     assert factory.last().parent == base
     assert factory.audit().lines.reverted == 2 * LINES
+    [reset] = [facts for event, facts in factory.events if event == "reset"]
+    assert (reset["checkpoint"], reset["taken_back"]) == (base, [newest, first])
+    assert f"reset by trainer: {newest} is broken: " in reset["reason"]
     flip_a_bit(factory.mine.training_state(factory.last().name))
     flip_a_bit(factory.mine.checkpoint(base))
     with pytest.raises(InvalidConfig, match="trainer"):  # misconfigured: parked, and shown red
         factory.train("fourth")
+    assert factory.exit_codes == [78]
+    assert pending(factory.paths, QUEUE_OWNER) == []
+
+
+def test_nothing_is_taken_back_when_something_else_keeps_training_from_going_on(lived: Factory, tmp_path: Path) -> None:
+    factory = lived.copy(tmp_path / "home")
+    factory.mine.facts.unlink()
+    with pytest.raises(InvalidConfig, match="trainer"):
+        factory.train("third")
     assert factory.exit_codes == [78]
     assert pending(factory.paths, QUEUE_OWNER) == []
 
