@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints.checkpoint import Head
-from core.checkpoints.ledger import SIDECAR, Ledger, is_complete, manifest_id, read_manifest, verify, write_manifest
+from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger, is_complete, manifest_id, read_manifest, verify, write_manifest
 from core.errors import InvalidData, ManifestMismatch, NotFound
 from core.paths import Paths
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
@@ -81,6 +81,13 @@ def test_torn_checkpoint_is_not_listed(paths: Paths, file: str) -> None:
     (paths.model("tiny").checkpoint(names[1]) / file).unlink()
     assert not ledger.is_complete("tiny", names[1])
     assert names[1] not in ledger.names("tiny")
+
+
+@pytest.mark.parametrize("content", [b"", b"0123"], ids=["empty", "torn"])
+def test_checkpoint_whose_manifest_names_nothing_is_not_listed(paths: Paths, content: bytes) -> None:
+    names = history(paths)
+    (paths.model("tiny").checkpoint(names[1]) / MANIFEST).write_bytes(content)
+    assert names[1] not in Ledger(paths).names("tiny")
 
 
 def test_damaged_record_makes_no_checkpoint_and_breaks_no_history(paths: Paths) -> None:
