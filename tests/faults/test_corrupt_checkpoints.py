@@ -158,11 +158,12 @@ def test_training_goes_back_over_several_broken_checkpoints_and_stops_aloud_wher
 
 def test_nothing_is_taken_back_when_something_else_keeps_training_from_going_on(lived: Factory, tmp_path: Path) -> None:
     factory = lived.copy(tmp_path / "home")
+    before = factory.ledger.head(MODEL)
     factory.mine.facts.unlink()
     with pytest.raises(InvalidConfig, match="trainer"):
         factory.train("third")
     assert factory.exit_codes == [78]
-    assert pending(factory.paths, QUEUE_OWNER) == []
+    assert (factory.ledger.head(MODEL), pending(factory.paths, QUEUE_OWNER)) == (before, [])
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit_of_a_small_file, lose_the_manifest, empty_the_folder], ids=named)
