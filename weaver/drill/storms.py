@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from functools import partial
+import time
 
 from core.files import replace_durable
 from core.jobs.job import DEATH
@@ -83,18 +83,16 @@ def crash_loop(site: Site, count: int) -> Trials:
     """Let a daemon die at each start: it is given up, also by the next Weaver, the rest runs, `weaver restart` frees it."""
     trials = Trials("crash loop", "a daemon cannot open its log and dies at each start; until it is FATAL and all is quiet")
     for program in site.rng.sample(DAEMONS, count):
-        _shorten_way(site, program)
         log = site.paths.logs / f"{program}.jsonl"
         aside = log.with_name(f".{log.name}")
-        if site.killer.kill(program, "crash loop") is None:
-            trials.violations.append(f"crash loop: {program} did not live")
-            continue
+        _end_with_weaver(site, program)
         if log.exists():
             log.rename(aside)
         log.mkdir()
         trials.count += 1
-        took = site.until(partial(_is_given_up, site.paths, program), BACK_S)
-        trials.recoveries += [] if took is None else [took]
+        began = time.monotonic()
+        trials.violations += [f"crash loop: {program}: {text}" for text in _up_degraded(site)]
+        trials.recoveries.append(time.monotonic() - began)
         trials.violations += [f"crash loop: {program}: {text}" for text in _judge_loop(site, program)]
         log.rmdir()
         if aside.exists():
@@ -104,10 +102,14 @@ def crash_loop(site: Site, count: int) -> Trials:
     return site.ended(trials)
 
 
-def _shorten_way(site: Site, program: str) -> None:
-    """Let a new Weaver remember that a program has died almost often enough: from its first life on it takes a minute."""
+def _end_with_weaver(site: Site, program: str) -> None:
+    """Kill the Weaver and a program; the next Weaver is to remember that this one has died almost often enough.
+
+    From its first death on, a crash loop takes more than a minute.
+    """
     site.killer.kill(WEAVER, "crash loop")
-    site.until(lambda: WEAVER not in site.killer.alive(), BACK_S)
+    site.killer.kill(program, "crash loop")
+    site.until(lambda: not {WEAVER, program} & site.killer.alive().keys(), BACK_S)
     record = read(SupervisionRecord, site.paths.supervision)
     past = ProgramMemory(
         name=program, state=State.STOPPED, reason="", deaths=0, short_lives=CRASH_LOOP - CRASHES, retry_mono=0.0, starts=1,
@@ -116,7 +118,13 @@ def _shorten_way(site: Site, program: str) -> None:
     others = tuple(one for one in record.programs if one.name != program)
     changed = SupervisionRecord(boot_id=record.boot_id, config_mark=record.config_mark, programs=(*others, past))
     replace_durable(site.paths.supervision, encode_pretty(changed))
-    site.start()
+
+
+def _up_degraded(site: Site) -> list[str]:
+    """Start a Weaver that gives a program up; say what is wrong."""
+    site.killer.weaver_is_started()
+    code = site.weaver("up")
+    return [] if code == DEGRADED else [f"`weaver up` ended with {code}, not with {DEGRADED}, though it dies at each start"]
 
 
 def _is_given_up(paths: Paths, program: str) -> bool:
@@ -135,9 +143,7 @@ def _judge_loop(site: Site, program: str) -> list[str]:
         found.append(f"the Weaver is not quiet: it wrote {grown} bytes of log and events within {BEATS} beats")
     site.killer.kill(WEAVER, "crash loop")
     site.until(lambda: WEAVER not in site.killer.alive(), BACK_S)
-    site.killer.weaver_is_started()
-    if (code := site.weaver("up")) != DEGRADED:
-        found.append(f"`weaver up` ended with {code}, not with {DEGRADED}, though it is given up")
+    found += _up_degraded(site)
     if not _is_given_up(site.paths, program):
         found.append(f"a killed Weaver forgot that it was given up: {site.told(program)}")
     return found
