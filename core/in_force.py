@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from core.clock import iso
+from core.clock import SystemClock, iso
 from core.config import Config, SkillConfig
 from core.config_files import HOSTS, Fault, Source, compose, fingerprint, read_files, refusal_of
 from core.config_shapes import Flaw, flaws
@@ -120,7 +120,7 @@ def _since(paths: Paths, fault: Fault) -> str:
     try:
         return iso(datetime.fromtimestamp((path if path.exists() else path.parent).stat().st_ctime, UTC))
     except OSError:
-        return iso(datetime.now(UTC))
+        return iso(SystemClock().now())
 
 
 def judge(paths: Paths, environ: Mapping[str, str]) -> tuple[InForce | None, list[Source], list[Fault]]:

@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from core.clock import boot_id, iso
+from core.clock import SystemClock, boot_id, iso
 from core.files import append_record, read_records
 from core.paths import Paths
 from core.records import Part
@@ -122,5 +122,5 @@ def write_event(paths: Paths, program: str, event: str, **facts: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > EVENT_BYTES:
         path.replace(path.with_suffix(".1.jsonl"))
-    record = {"at": iso(datetime.now(UTC)), "program": program, "event": event, **facts}
+    record = {"at": iso(SystemClock().now()), "program": program, "event": event, **facts}
     append_record(path, _json(record))

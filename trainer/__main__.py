@@ -6,9 +6,9 @@ import argparse
 import faulthandler
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from core.clock import SystemClock
 from core.errors import NotFound, WeaverError
 from core.in_force import read_in_force
 from core.paths import Paths, find_home
@@ -24,7 +24,7 @@ def _init(home: Path, model: str) -> int:
     if model not in config.weaver.models:
         raise NotFound(kind="model", name=model, known=", ".join(sorted(config.weaver.models)))
     source = ModelSource(name=model, paths=paths, config=config.weaver.models[model])
-    print(f"{model}/{ensure_base(source, config.training.seed, datetime.now(UTC))}")
+    print(f"{model}/{ensure_base(source, config.training.seed, SystemClock().now())}")
     return 0
 
 

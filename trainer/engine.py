@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import torch
 
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
+from core.clock import SystemClock
 from core.errors import DiskLow, InvalidConfig, InvalidData, PackingRefused, WeaverError
 from core.locked import ModelFacts
 from core.paths import Paths
@@ -94,7 +94,7 @@ class TrainerEngine:
         if self._stream is None or self._origin is None or self._paths is None:
             raise InvalidData(where="the trainer", detail="nothing was trained yet; there is nothing to save")
         self._beat("save", f"step {self._stream.step}", patience.save_s(self._stream.parameters))
-        return save_checkpoint(self._stream, self._paths, self._origin, datetime.now(UTC), self._mono())
+        return save_checkpoint(self._stream, self._paths, self._origin, SystemClock().now(), self._mono())
 
     def try_save(self) -> str | None:
         """Publish a checkpoint, or say why not and give None: then what was trained stays in memory. Raises Diverged."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from core.clock import iso
+from core.clock import SystemClock, iso
 from core.files import replace_quick
 from core.jobs.job import DEATH
 from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of
@@ -88,7 +88,7 @@ def convict(case: Case, planned: Planned, rest: Rest, done: int) -> list[PoisonL
     if not bad or len(planned.left_out) + len(bad) > case.most():
         return []
     found = [(unit, trial.run([unit])) for unit in bad]
-    now = datetime.now(UTC)
+    now = SystemClock().now()
     return [case.record(unit.line, verdict, probes, now) for unit, verdict in found if verdict is not None]
 
 
@@ -114,7 +114,7 @@ def convict_dead(case: Case, known: int) -> PoisonLine | None:
     if probe is None or probe.deaths + 1 < DEATHS_ALONE or known >= case.most():
         return None
     reason = f"the trainer died {probe.deaths + 1} times while it tried this line alone"
-    found = case.record(probe.line, Verdict("death", reason), probe.deaths + 1, datetime.now(UTC))
+    found = case.record(probe.line, Verdict("death", reason), probe.deaths + 1, SystemClock().now())
     path.unlink()
     return found
 
@@ -130,7 +130,7 @@ def try_alone(case: Case, planned: Planned, rest: Rest, done: int, tell: Callabl
     trial = Trial(case.stream.model, case.stream.tokenizer, planned.plan.batch_tokens)
     for unit in sorted(units, key=lambda unit: left is None or unit.line != left.line):
         deaths = left.deaths + 1 if left is not None and left.line == unit.line else 0
-        probe = Probe(job=case.folder.name, line=unit.line, step=case.stream.step, deaths=deaths, at=iso(datetime.now(UTC)))
+        probe = Probe(job=case.folder.name, line=unit.line, step=case.stream.step, deaths=deaths, at=iso(SystemClock().now()))
         replace_quick(path, encode_pretty(probe))
         tell(unit.line)
         trial.run([unit])

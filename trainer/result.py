@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from core.clock import iso
+from core.clock import SystemClock, iso
 from core.errors import WeaverError
 from core.files import replace_quick
 from core.records import encode
@@ -70,7 +69,7 @@ def described(config: TrainerConfig, stream: Stream, steps: int) -> Callable[...
         return Progress(
             job=config.data.job, model=config.model.name, phase="train", step=stream.step, total_steps=total, loss=loss,
             loss_smoothed=smoothed, learning_rate=stream.learning_rate, grad_norm=grad_norm, tokens_per_s=tokens_per_s,
-            trained_token_ratio=ratio, tokens_seen=stream.tokens_seen, eta_s=eta_s, at=iso(datetime.now(UTC)),
+            trained_token_ratio=ratio, tokens_seen=stream.tokens_seen, eta_s=eta_s, at=iso(SystemClock().now()),
         )  # fmt: skip
 
     return describe

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
@@ -186,7 +185,7 @@ class Worker:
             job=request.job, model=self.model, outcome=result.outcome, global_step=result.global_step,
             rows_done=result.rows_done, runtime_s=result.runtime_s, train_s=result.train_s, tokens=result.tokens,
             checkpoint=result.last_checkpoint, final_loss=result.final_loss, summary=result.summary,
-            error=result.error, permanent=result.permanent, by=self._me, at=iso(datetime.now(UTC)),
+            error=result.error, permanent=result.permanent, by=self._me, at=iso(SystemClock().now()),
         )  # fmt: skip
         replace_durable(folder / "result.json", encode_pretty(record))
         self._report = LastReport(did=1, note=result.summary, facts={"job": request.job}, at=record.at)

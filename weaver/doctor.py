@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from core.clock import iso
+from core.clock import SystemClock, iso
 from core.errors import NoHome, WeaverError
 from core.paths import Paths, find_home
 from core.records import Record
@@ -51,7 +50,7 @@ def examine(environ: Mapping[str, str], start: Path, machine: Machine | None = N
     except NoHome as error:
         fix = "`cd` to the folder of the factory, or `export WEAVER_HOME=` it; what needs a home was not looked at."
         lost = fail("home", str(error), fix)
-    scene = Scene(paths, how, environ, machine, datetime.now(UTC), time.monotonic())
+    scene = Scene(paths, how, environ, machine, SystemClock().now(), time.monotonic())
     findings = [lost] if lost else [_run(check, scene) for check in OF_HOME]
     findings += [_run(check, scene) for check in WITHOUT_HOME]
     return Diagnosis(

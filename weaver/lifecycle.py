@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
+from core.clock import SystemClock
 from core.errors import Conflict, Degraded, InvalidData, LockHeld, NotFound, NotRunning, StartFailed, TimedOut
 from core.orders import answered, place
 from core.paths import Paths
@@ -195,7 +195,7 @@ def restart(home: Path, name: str, wait_s: float = 60.0) -> None:
     if name not in known or name == BASE_BUILDER:
         raise NotFound(kind="program", name=name, known=", ".join(known))
     before = _program(view, name)
-    order = place(paths, WEAVER, "restart", {"name": name}, getpass.getuser(), datetime.now(UTC))
+    order = place(paths, WEAVER, "restart", {"name": name}, getpass.getuser(), SystemClock().now())
     if not _until(lambda: answered(paths, order.id) is not None, ORDER_S):
         raise TimedOut(what=f"an answer of the Weaver to the order {order.id}", seconds=ORDER_S)
     reply = answered(paths, order.id)

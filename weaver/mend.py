@@ -12,14 +12,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.removal import left_over, sweep, temporaries
-from core.clock import iso
+from core.clock import SystemClock, iso
 from core.errors import IllegalMove, WeaverError
 from core.hosts import SERVICES, read_endpoint
 from core.jobs.reclaim import give_back, stale_claims, why_nothing_is_stale
@@ -152,7 +151,7 @@ def _stale_claims(paths: Paths) -> Iterator[Step]:
 
 def _give_back(spool: Spool, job: str) -> None:
     detail = "its owner and the trainer are dead, and no Weaver runs"
-    if give_back(spool, job, "mend", iso(datetime.now(UTC)), detail) is None:
+    if give_back(spool, job, "mend", iso(SystemClock().now()), detail) is None:
         raise IllegalMove(job=job, source="processing", target="the queue", detail="another process moved it first")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import time
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -49,7 +48,7 @@ def reset(
         print_message("Nothing was changed.")
         raise typer.Exit(1)
     args = {"checkpoint": f"{model}/{name}", **({"reason": reason} if reason else {})}
-    order = place(paths, QUEUE_OWNER, RESET, args, getpass.getuser(), datetime.now(UTC))
+    order = place(paths, QUEUE_OWNER, RESET, args, getpass.getuser(), SystemClock().now())
     if not Liveness(paths, SystemClock().mono()).seen(QUEUE_OWNER).fresh:
         print_message("Ordered. The factory is not running; it is done at its next start.")
         return

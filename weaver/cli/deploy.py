@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -109,7 +108,7 @@ def _order(paths: Paths, verb: str, args: dict[str, Any], reason: str, wait: boo
     """Order it and say so, or wait for the answer. Raises NotRunning, Degraded, Unavailable, Conflict, TimedOut."""
     _refuse_if_nobody_obeys(paths)
     args = {**args, "reason": reason} if reason else args
-    order = place(paths, DEPLOYER, verb, args, getpass.getuser(), datetime.now(UTC))
+    order = place(paths, DEPLOYER, verb, args, getpass.getuser(), SystemClock().now())
     if not wait:
         print_message(f"Ordered. `weaver deploy history` shows what came of it, `weaver logs {DEPLOYER}` how.")
         return

@@ -15,6 +15,7 @@ from pathlib import Path
 from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
 from core.evals.ask import connect
+from core.jobs.archive import opened
 from core.jobs.job import Job, Line, QuarantinedLine
 from core.jobs.spool import Spool
 from core.paths import STATES, Paths
@@ -119,8 +120,9 @@ def _kept(paths: Paths, drop: Drop, jobs: Mapping[str, str]) -> Iterator[str]:
 
 def _texts(folder: Path) -> Iterator[str]:
     """Give the first message of every line of a job, of the quarantined ones too."""
-    for row in (folder / "data.jsonl").read_bytes().splitlines():
-        yield str(decode(Line, row, "data.jsonl").messages[0]["content"])
+    with opened(folder / "data.jsonl") as data:  # compressed, once the clock is set a day ahead
+        for row in data:
+            yield str(decode(Line, row, "data.jsonl").messages[0]["content"])
     quarantine = folder / "quarantine.jsonl"
     for row in quarantine.read_bytes().splitlines() if quarantine.exists() else ():
         line = json.loads(base64.b64decode(decode(QuarantinedLine, row, "quarantine.jsonl").raw_b64))

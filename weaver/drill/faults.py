@@ -18,6 +18,7 @@ from core.jobs.spool import Spool
 from core.process import send_signal, spawned
 from core.status import read_heartbeat
 from weaver.desired import PROGRAMS
+from weaver.drill.clock import set_clock
 from weaver.drill.drops import Drop
 from weaver.drill.killing import DAEMONS, HEAVY, ORACLE, TRAINER, WEAVER, Kill
 from weaver.drill.records import Trials
@@ -129,8 +130,11 @@ def kill_everything(site: Site, count: int) -> Trials:
         if site.until(lambda: not [kill for kill in site.killer.waiting() if kill.program not in HEAVY], BACK_S) is None:
             trials.violations.append(f"kill everything: not all light programs ran within {BACK_S:.0f} s")
             continue
-        cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT]
-        trials.recoveries.append(max(kill.recovered - kill.since for kill in cut if kill.recovered is not None))
+        cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT and kill.recovered is not None]
+        if not cut:
+            trials.violations.append("kill everything: no light program lived")
+            continue
+        trials.recoveries.append(max((kill.recovered or kill.since) - kill.since for kill in cut))
     return site.ended(trials)
 
 
@@ -220,6 +224,6 @@ def race(site: Site, count: int) -> Trials:
 FAULTS: dict[Fault, tuple[int, int]] = {
     kill_idle: (1, 1), kill_training: (1, 1), kill_heavy: (1, 5), kill_weaver: (1, 10), kill_everything: (1, 10),
     storm: (1, 5), crash_loop: (1, 3), freeze: (1, 4), tear_status: (1, 5), delete_status: (2, 20), fill_disk: (1, 3),
-    race: (2, 100), twins: (3, 100),
+    race: (2, 100), twins: (3, 100), set_clock: (1, 3),
 }  # fmt: skip
 """Every fault with its number of trials in a short drill and in a full one."""

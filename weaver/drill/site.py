@@ -29,7 +29,8 @@ from weaver.drill.records import Trials
 SETTINGS = {"WEAVER__GENERATION__ENABLED": "false", "WEAVER__CHECKPOINTS__EVERY_S": "2", "OMP_NUM_THREADS": "1"}
 """Generation is off, so that the factory comes to rest; checkpoints come often, so that there is much to break."""
 PORTS = {"WEAVER_WEB_PORT": "0", "WEAVER_ORACLE_PORT": "0"}
-TEMPORARY = ".tmp"
+TEMPORARY, CLOCK = ".tmp", ".clock"
+SKEWED = Path(__file__).with_name("skewed")
 SHIPPED = Path(__file__).parents[2]
 LOOK_S = 0.02
 HEALTHY_S = 90.0
@@ -52,9 +53,16 @@ def new_home() -> Path:
 
 
 def environment(home: Path, outside: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a drill's programs: nothing of a Weaver outside, free ports, temporary files of its own."""
+    """Give the environment of a drill's programs: nothing of a Weaver outside, free ports, temporary files of its own.
+
+    They read the wall clock through weaver/drill/skewed, so that it can be set.
+    """
     clean = {name: value for name, value in outside.items() if not name.startswith("WEAVER")}
-    return {**clean, **PORTS, **SETTINGS, "WEAVER_HOME": str(home), "TMPDIR": str(home / TEMPORARY)}
+    own = {
+        "WEAVER_HOME": str(home), "TMPDIR": str(home / TEMPORARY), "DRILL_CLOCK": str(home / CLOCK),
+        "PYTHONPATH": os.pathsep.join([str(SKEWED), *filter(None, [outside.get("PYTHONPATH")])]),
+    }  # fmt: skip
+    return {**clean, **PORTS, **SETTINGS, **own}
 
 
 class Site:
