@@ -208,6 +208,7 @@ class DeployBest:
             note = "chosen by hand: only a checkpoint made since then and better takes its place"
         for place in _ahead(places, scene):
             if scene.at.has_failed(place.checkpoint, scene.ctx.clock.now()):
+                note = f"{place.checkpoint} is ahead and could not be deployed: weaver deploy history"
                 continue
             decision = self._decide(scene, scores, place.checkpoint, opponent)
             if decision.verdict is Promotion.PROMOTE:
@@ -269,7 +270,7 @@ class DeployBest:
             checkpoint=checkpoint, weights_id=scene.at.weights_id_if_known(checkpoint), previous=previous, host=ctx.host,
             alias=CHAMPION, verdict=verdict, reason=reason, test=decision.test if decision else None,
             by_suite=decision.by_suite if decision else [], guards=decision.guards if decision else [],
-            proof=found.proof if isinstance(found, Proved) else None, by=by,
+            proof=found.proof if isinstance(found, Proved) else None, by=by, newest=scene.at.newest(),
         )  # fmt: skip
         append_deployment(ctx.paths.model(scene.model), record)
         ctx.event(verdict, checkpoint=f"{scene.model}/{checkpoint}", previous=previous, reason=reason)

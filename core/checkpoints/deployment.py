@@ -33,7 +33,7 @@ class Deployment(Record, frozen=True, tag="weaver.deployment/1"):
     """One decision about what is served, with its reason; verdict refused keeps what was served before.
 
     test: over all suites together (suite `all`), null where nothing was compared; by_suite: the same, suite by suite.
-    weights_id: null when the manifest is gone.
+    weights_id: null when the manifest is gone. newest: the newest checkpoint of the history then, null in old records.
     """
 
     id: str
@@ -51,3 +51,4 @@ class Deployment(Record, frozen=True, tag="weaver.deployment/1"):
     guards: list[PairedTest]
     proof: Proof | None
     by: str
+    newest: str | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.checkpoints.champion import read_champion
 from core.checkpoints.deployment import Deployment
+from core.checkpoints.history import lineage, newest_complete
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.served import changes, read_deployments, rolled_back, served
 from core.clock import from_iso
@@ -73,12 +74,13 @@ class Standing:
         failed = [one.at for one in self.deployments if (one.verdict, one.checkpoint) == ("failed", checkpoint)]
         if not failed:
             return False
-        return len(failed) >= MOST_FAILURES or (now - from_iso(failed[-1])).total_seconds() < RETRY_S
+        # One from the future says only that the clock was set back: it holds nothing up until then.
+        return len(failed) >= MOST_FAILURES or 0 <= (now - from_iso(failed[-1])).total_seconds() < RETRY_S
 
-    def chosen_at(self) -> str | None:
-        """Give when a person last changed what is served; None if nobody ever did."""
-        by_hand = [decision.at for _, decision in changes(self.deployments) if decision.by != DEPLOYER]
-        return by_hand[-1] if by_hand else None
+    def newest(self) -> str | None:
+        """Give the newest checkpoint of the history, which head may not have come to yet; None before there is any."""
+        head = self.ledger.head(self.model)
+        return newest_complete(self.ledger, self.model, head.checkpoint) or head.checkpoint if head is not None else None
 
     def is_chosen_by_hand(self) -> bool:
         """Say whether what is served is a person's choice."""
@@ -86,11 +88,14 @@ class Standing:
 
     def is_held_back(self, checkpoint: str) -> bool:
         """Say whether a checkpoint was there when a person last chose: it is then deployed by hand or not at all."""
-        chosen = self.chosen_at()
-        if chosen is None:
+        by_hand = [decision for _, decision in changes(self.deployments) if decision.by != DEPLOYER]
+        if not by_hand:
             return False
+        chosen = by_hand[-1]
+        if chosen.newest is not None:  # the history knows what came first, also when the clock was set
+            return checkpoint in lineage(self.ledger, self.model, chosen.newest)
         link = self.ledger.links(self.model).get(checkpoint)
-        return link is None or link.created_at <= chosen
+        return link is None or link.created_at <= chosen.at
 
     def why_not(self, checkpoint: str) -> str | None:
         """Say why a checkpoint may not be served, whoever asks; None when it may be tried. Raises InvalidData."""

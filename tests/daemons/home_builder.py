@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,10 @@ from core.clock import iso
 from core.config import Config, SkillConfig
 from core.paths import Paths
 from daemons.harness.context import Context
+from tests.fakes import HandClock
 
 SUITES = Path(__file__).parents[2] / "config" / "suites"
 SKILLS = {"binary": SkillConfig(), "syllables": SkillConfig()}
-
-
-class HandClock:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def now(self) -> datetime:
-        """Give the wall-clock time."""
-        return datetime(2026, 11, 20, 21, 30, tzinfo=UTC) + timedelta(seconds=self.passed_s)
-
-    def mono(self) -> float:
-        """Give monotonic seconds."""
-        return 1000.0 + self.passed_s
 
 
 class TestHome:

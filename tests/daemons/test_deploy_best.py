@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -183,12 +184,28 @@ def test_damaged_candidate_fails_and_what_is_served_stays(factory: Deploying) ->
     assert factory.verdicts == [("deployed", first), ("failed", second)]
     assert "model.safetensors hashes to" in factory.records[1].reason
     assert factory.alias == first and ("load", second) not in factory.oracle.calls
-    factory.tick()
+    assert f"{second} is ahead and could not be deployed" in factory.tick().note
     assert len(factory.records) == 2
     for _ in range(6):
         factory.home.clock.passed_s += RETRY_S
         factory.tick()
     assert factory.verdicts.count(("failed", second)) == MOST_FAILURES
+
+
+def test_failure_of_a_future_from_which_the_clock_was_set_back_holds_nothing_up(factory: Deploying) -> None:
+    factory.grow(10, binary=40, syllables=60)
+    factory.tick()
+    second = factory.grow(20, binary=0, syllables=0)
+    weights = factory.home.paths.model("tiny").checkpoint(second) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"x")
+    factory.home.clock.jumped = timedelta(days=3652)
+    factory.tick()
+    assert factory.verdicts[-1] == ("failed", second)
+    factory.home.clock.jumped = timedelta()
+    weights.write_bytes(whole)
+    report = factory.tick()
+    assert factory.alias == second, report.note
 
 
 def test_oracle_that_loads_other_weights_than_asked_never_gets_the_alias(factory: Deploying) -> None:

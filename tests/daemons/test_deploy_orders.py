@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_checkpoint_made_before_the_choice_but_examined_after_it_is_held_back_to
     for _ in range(3):
         factory.tick()
     assert factory.alias == first
+
+
+@pytest.mark.parametrize("days", [3652, -3652])
+def test_choice_made_while_the_clock_was_wrong_holds_back_what_was_there_and_nothing_else(
+    factory: Deploying, days: int
+) -> None:
+    first, _ = two_deployed(factory)
+    factory.home.clock.jumped = timedelta(days=days)
+    obey(factory, "deploy", checkpoint=first)
+    factory.home.clock.jumped = timedelta()
+    for _ in range(3):
+        factory.tick()
+    assert factory.alias == first
+    better = factory.grow(30, binary=5, syllables=5)
+    factory.tick()
+    assert factory.alias == better
 
 
 def test_rolled_back_checkpoint_may_be_deployed_by_hand_and_counts_again(factory: Deploying) -> None:

@@ -20,9 +20,8 @@ from core.paths import STATES
 from core.skills.registry import get
 from core.skills.skill import generate
 from core.text.tokens import load_tokenizer
-from tests.daemons.home_builder import HandClock
 from tests.daemons.inbox_builder import InboxHome, chat, good, jsonl, raw_of
-from tests.fakes import ROOT
+from tests.fakes import ROOT, HandClock
 from trainer.data.dataset import make_rows, read_lines
 
 DATA = ROOT / "tests" / "data"

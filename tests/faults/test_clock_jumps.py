@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ from tests.daemons import test_deploy_best as deploying
 from tests.daemons import test_prune_checkpoints as pruning
 from tests.daemons import test_reclaim_stale as reclaiming
 from tests.daemons import test_train_next as training
-from tests.daemons.home_builder import HandClock, TestHome
+from tests.daemons.home_builder import TestHome
 from tests.daemons.inbox_builder import InboxHome, good, jsonl, make_tokenizer
 from tests.receiver import receiving
 
@@ -45,43 +45,25 @@ ALONE_S = 60.0
 both_ways = pytest.mark.parametrize("jump_s", [TEN_YEARS_S, -TEN_YEARS_S], ids=["ahead", "back"])
 
 
-class JumpingClock(HandClock):
-    """A clock that stands still until the test moves it; the wall clock is jumped_s from where it should be."""
-
-    def __init__(self, passed_s: float = 0.0) -> None:
-        super().__init__()
-        self.passed_s, self.jumped_s = passed_s, 0.0
-
-    def now(self) -> datetime:
-        """Give the wall-clock time."""
-        return super().now() + timedelta(seconds=self.jumped_s)
-
-
-def jumping(home: TestHome) -> JumpingClock:
-    """Give a home a clock that can jump."""
-    home.clock = clock = JumpingClock(home.clock.passed_s)
-    return clock
-
-
 # -- what arrives ------------------------------------------------------------------------------------------------------
 
 
 @both_ways
 def test_sidecar_waits_a_minute_for_its_file_and_a_drop_until_it_stands_still(tmp_path: Path, jump_s: float) -> None:
     inbox = InboxHome(tmp_path / "home", make_tokenizer(tmp_path / "tokenizer"))
-    clock = jumping(inbox)
+    clock = inbox.clock
     inbox.drop("alone.jsonl", jsonl(good(2)), sidecar={"priority": "high"}).unlink()
     drop = inbox.drop("late.jsonl", jsonl(good(3)))
     os.utime(drop, ns=(drop.stat().st_ctime_ns + 10**12,) * 2)  # as a copy that keeps a later time: no rename
     inbox.tick()
-    clock.jumped_s = jump_s
+    clock.jumped = timedelta(seconds=jump_s)
     inbox.tick()
     assert inbox.jobs() == {}, "no time has passed"
     clock.passed_s += 1.5
     inbox.tick()
     assert set(inbox.jobs()) == {"late.jsonl"}
     clock.passed_s += ALONE_S - 2.0
-    clock.jumped_s = 0.0
+    clock.jumped = timedelta()
     inbox.tick()
     assert set(inbox.jobs()) == {"late.jsonl"}
     clock.passed_s += 1.0
@@ -92,7 +74,7 @@ def test_sidecar_waits_a_minute_for_its_file_and_a_drop_until_it_stands_still(tm
 @both_ways
 def test_next_batch_waits_for_the_last_one_to_be_taken(tmp_path: Path, jump_s: float) -> None:
     home = TestHome(tmp_path)
-    clock, daemon = jumping(home), GenerateData()
+    clock, daemon = home.clock, GenerateData()
     skill = SkillProgress(training_level=1, mastered_level=0, target_level=3, levels=())
     view = Curriculum(model="tiny", active_skill=None, skills={"binary": skill, "syllables": skill})
     (home.paths.status / "curriculum.json").write_bytes(encode_pretty(view))
@@ -105,10 +87,10 @@ def test_next_batch_waits_for_the_last_one_to_be_taken(tmp_path: Path, jump_s: f
         return did
 
     assert took() > 0
-    clock.jumped_s = jump_s
+    clock.jumped = timedelta(seconds=jump_s)
     assert took() == 0
     clock.passed_s += HOLD_S - 0.1
-    clock.jumped_s = 0.0
+    clock.jumped = timedelta()
     assert took() == 0
     clock.passed_s += 0.2
     assert took() > 0
@@ -124,12 +106,12 @@ def stage(tmp_path: Path) -> Iterator[training.Stage]:
 
 @both_ways
 def test_job_that_failed_loses_at_most_one_pause_and_waits_no_longer(stage: training.Stage, jump_s: float) -> None:
-    clock = jumping(stage.home)
+    clock = stage.home.clock
     stage.queue(training.A)
     stage.tick()
     stage.result(training.A, Outcome.FAILED)
     assert stage.tick().facts["running"] is None, "it waits five seconds"
-    clock.jumped_s = jump_s
+    clock.jumped = timedelta(seconds=jump_s)
     assert stage.tick(5.0).facts["running"] == training.A, "and no longer"
     stage.result(training.A, Outcome.FAILED)
     assert stage.tick().facts["running"] is None, "now it waits ten, whatever year it is"
@@ -141,9 +123,9 @@ def test_job_that_failed_loses_at_most_one_pause_and_waits_no_longer(stage: trai
 @both_ways
 def test_claim_without_an_owner_is_given_back_after_its_seconds(tmp_path: Path, jump_s: float) -> None:
     stage = reclaiming.Stage(tmp_path)
-    clock = jumping(stage.home)
+    clock = stage.home.clock
     stage.tick()
-    clock.jumped_s = jump_s
+    clock.jumped = timedelta(seconds=jump_s)
     stage.tick(STALE_S - 1.0)
     assert stage.state == "processing"
     stage.tick(1.0)
@@ -182,7 +164,7 @@ def test_retention_removes_what_it_would_have_removed_and_nothing_made_since(tmp
         pruning.history(home, 30)
         pruning.rank(home)
     before = remaining(homes[0])[0]
-    jumping(homes[1]).jumped_s = jump_s
+    homes[1].clock.jumped = timedelta(seconds=jump_s)
     for home in homes:
         pruning.tick_until_done(home, PruneCheckpoints())
     assert remaining(homes[0]) == remaining(homes[1]) and remaining(homes[0])[0] == before
@@ -201,7 +183,7 @@ def test_living_trainer_keeps_its_half_made_save(tmp_path: Path, jump_s: float) 
     staged = stage.home.paths.model("tiny").staging / "checkpoint-990-20261120-2130"
     staged.mkdir(parents=True)
     stage.beat("trainer", this_process())
-    jumping(stage.home).jumped_s = jump_s
+    stage.home.clock.jumped = timedelta(seconds=jump_s)
     PruneCheckpoints().tick(stage.home.context("prune_checkpoints"))
     assert staged.exists()
 
@@ -212,12 +194,12 @@ def test_living_trainer_keeps_its_half_made_save(tmp_path: Path, jump_s: float) 
 def test_champion_stays_and_is_proved_once_more_after_each_jump_at_most(tmp_path: Path) -> None:
     factory, rng = deploying.Deploying(tmp_path), random.Random(SEED)
     print(f"seed {SEED}")
-    clock = jumping(factory.home)
+    clock = factory.home.clock
     champion = factory.grow(10, binary=40, syllables=60)
     factory.tick()
     assert factory.alias == champion
     for _ in range(JUMPS):
-        clock.jumped_s = rng.choice([TEN_YEARS_S, 0.0, -TEN_YEARS_S])
+        clock.jumped = timedelta(seconds=rng.choice([TEN_YEARS_S, 0.0, -TEN_YEARS_S]))
         before = len(factory.oracle.calls)
         for _ in range(5):
             assert factory.tick().did == 0
@@ -232,14 +214,14 @@ def test_champion_stays_and_is_proved_once_more_after_each_jump_at_most(tmp_path
 def test_notices_wait_for_a_receiver_that_is_away(tmp_path: Path, jump_s: float) -> None:
     """What would be thrown away after a day is still there after ten years that lasted no second; a day still is a day."""
     home = TestHome(tmp_path)
-    clock = jumping(home)
+    clock = home.clock
     with receiving(status=503) as away:
         home.configure(weaver=WeaverConfig(notify=NotifyConfig(urls=(f"http://{away.address}/x",))))
         SendNotices().tick(home.context("send_notices"))
         write_event(home.paths, "weaver", "fatal", name="web", reason="crash loop", last_exit=1)
         SendNotices().tick(home.context("send_notices"))
         first = read(Outbox, home.paths.notices).waiting[0].notice.at
-        clock.jumped_s = jump_s
+        clock.jumped = timedelta(seconds=jump_s)
         SendNotices().tick(home.context("send_notices"))
         write_event(home.paths, "weaver", "fatal", name="web", reason="crash loop", last_exit=1)
         SendNotices().tick(home.context("send_notices"))
