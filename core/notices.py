@@ -12,7 +12,7 @@ from core.records import Record
 
 Kind = Literal[
     "finished", "failed", "rejected", "regression", "deployed", "rolled_back", "crash_loop", "parked", "disk_low",
-    "config_refused",
+    "config_refused", "broken",
 ]  # fmt: skip
 
 

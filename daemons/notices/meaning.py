@@ -18,6 +18,7 @@ from core.paths import Paths
 
 _LONGEST_TITLE, _LONGEST_BODY = 200, 2000
 _BLOCKED = "blocked: "
+_BY_TRAINER = "reset by trainer: "
 
 
 def notice_of(event: Mapping[str, Any], paths: Paths, host: str) -> Notice | None:
@@ -97,6 +98,16 @@ def _rolled_back(event: Mapping[str, Any], paths: Paths) -> _Told:
     return "rolled_back", _model(checkpoint), title, str(event.get("reason")), {"checkpoint": checkpoint}
 
 
+def _taken_back(event: Mapping[str, Any], paths: Paths) -> _Told | None:
+    reason, model = str(event.get("reason")), str(event.get("model"))
+    if not reason.startswith(_BY_TRAINER):
+        return None  # a person did it
+    checkpoint, gone = f"{model}/{event.get('checkpoint')}", event.get("taken_back")
+    count = len(gone) if isinstance(gone, list) else 0
+    body = f"{reason.removeprefix(_BY_TRAINER)}\nTaken back: {count} checkpoints. What only they were taught: weaver audit"
+    return "broken", model, f"Broken checkpoint: training went back to {checkpoint}", body, {"checkpoint": checkpoint}
+
+
 def _model(checkpoint: str) -> str:
     return checkpoint.partition("/")[0]
 
@@ -128,6 +139,7 @@ _TELLERS: Mapping[tuple[str, str], _Teller] = {
     ("train_next", "completed"): _finished,
     ("train_next", "failed"): _failed,
     ("train_next", "diverged"): _failed,
+    ("train_next", "reset"): _taken_back,
     ("watch_inbox", "rejected"): _rejected,
     ("deploy_best", "refused"): _refused,
     ("deploy_best", "deployed"): _deployed,

@@ -95,15 +95,20 @@ def test_what_people_need_to_know_is_told_and_daily_work_is_not(home: Home) -> N
         home.happen("deploy_best", "deployed", checkpoint="tiny/c4", reason="better on 9 of 60")
         home.happen("weaver", "config_refused", where="config/weaver.yaml:3", reason="unknown key quue", in_force_at="t")
         home.happen("weaver", "config_good", where=None)
+        home.happen("train_next", "reset", model="tiny", checkpoint="c5", taken_back=["c6"], reason="reset by ann: harmful")
+        broken = "reset by trainer: c8 is broken: a hash differs"
+        home.happen("train_next", "reset", model="tiny", checkpoint="c7", taken_back=["c9", "c8"], reason=broken)
         home.tick()
     told = {body["key"]: body for body in receiver.bodies}
     assert set(told) == {
         "finished:mine.jsonl", "failed:broken.jsonl", "rejected:bad.jsonl", "regression:tiny", "deployed:tiny",
-        "config_refused:config/weaver.yaml",
+        "config_refused:config/weaver.yaml", "broken:tiny",
     }  # fmt: skip
     assert told["finished:mine.jsonl"]["job"] == mine and "step 7" in told["finished:mine.jsonl"]["body"]
     assert "out of luck" in told["failed:broken.jsonl"]["body"] and "12 points" in told["regression:tiny"]["body"]
     assert told["deployed:tiny"]["checkpoint"] == "tiny/c4"
+    assert "went back to tiny/c7" in told["broken:tiny"]["title"]
+    assert told["broken:tiny"]["body"].startswith("c8 is broken: a hash differs\nTaken back: 2 checkpoints.")
 
 
 def test_what_happened_before_the_first_start_or_without_receivers_is_not_sent(tmp_path: Path) -> None:
