@@ -6,7 +6,7 @@ is still known, marked as not present.
 
 from __future__ import annotations
 
-from core.checkpoints.ledger import Ledger, verify
+from core.checkpoints.ledger import Ledger
 from core.checkpoints.served import read_deployments, served
 from core.errors import InvalidData, ManifestMismatch, NotFound
 from core.paths import Paths
@@ -92,9 +92,9 @@ def _weights_id(ledger: Ledger, model: str, name: str) -> str | None:
 
 
 def verdict_of(paths: Paths, model: str, name: str) -> Verdict:
-    """Hash a checkpoint against its manifest and say what came of it."""
+    """Hash a checkpoint, and its training state, against their manifests and say what came of it."""
     id_ = f"{model}/{name}"
     try:
-        return Verdict(id=id_, ok=True, weights_id=verify(paths.model(model).checkpoint(name)), detail=None)
+        return Verdict(id=id_, ok=True, weights_id=Ledger(paths).verify(model, name), detail=None)
     except InvalidData as error:
         return Verdict(id=id_, ok=False, weights_id=None, detail=str(error))

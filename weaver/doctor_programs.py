@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from core.checkpoints.ledger import verify
+from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData
 from core.liveness import Liveness
 from core.names import checkpoint_order, is_checkpoint
@@ -115,7 +115,7 @@ def base(scene: Scene) -> Finding:
 
 
 def checkpoint(scene: Scene) -> Finding:
-    """Does the newest checkpoint hash to what its manifest says?"""
+    """Do the newest checkpoint and its training state hash to what their manifests say?"""
     if scene.in_force is None:
         return warn("checkpoint", "not looked at: config/ is not good", "Mend config/ first: `weaver config validate`.")
     model = scene.in_force.config.weaver.model
@@ -124,8 +124,8 @@ def checkpoint(scene: Scene) -> Finding:
     if not names:
         return ok("checkpoint", f"{model} has none yet")
     try:
-        verify(root / names[-1])
+        Ledger(scene.paths).verify(model, names[-1])
     except InvalidData as error:
-        fix = f"`weaver ckpt verify` checks them all; move {names[-1]} out of models/: the one before is gone on from."
+        fix = "`weaver ckpt verify` checks them all; with the next job training goes back to the last whole one by itself."
         return fail("checkpoint", str(error), fix)
     return ok("checkpoint", f"{model}/{names[-1]} matches its manifest")

@@ -151,6 +151,13 @@ class Ledger:
         """Give the weights_id of a checkpoint on this disk. Raises ManifestMismatch when its manifest is gone."""
         return manifest_id(self._paths.model(model).checkpoint(name))
 
+    def verify(self, model: str, name: str) -> str:
+        """Hash the weights, and the training state if it is kept, and give the weights_id. Raises ManifestMismatch."""
+        found, state = verify(self._paths.model(model).checkpoint(name)), self._paths.model(model).training_state(name)
+        if state.exists():
+            verify(state)
+        return found
+
     def has_state(self, model: str, name: str) -> bool:
         """Say whether the training state of a checkpoint is complete."""
         return is_complete(self._paths.model(model).training_state(name))

@@ -120,7 +120,7 @@ def verify_checkpoints(
     checkpoint: Annotated[str | None, typer.Argument(help="One checkpoint; without it, all of them.")] = None,
     json: Json = False,
 ) -> None:
-    """Hash every file of a checkpoint against its manifest; exit 6 when anything differs.
+    """Hash every file of a checkpoint and of its training state against their manifests; exit 6 when anything differs.
 
     Examples:
       weaver ckpt verify

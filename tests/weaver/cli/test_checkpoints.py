@@ -108,6 +108,21 @@ def test_removed_checkpoint_keeps_its_record_and_frees_what_was_announced(paths:
     assert weaver(paths.home, "ckpt", "verify").returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["weights", "state"])
+def test_verify_finds_a_byte_that_differs_in_weights_or_training_state(paths: Paths, names: list[str], kind: str) -> None:
+    model = paths.model("tiny")
+    folder = model.checkpoint(names[5]) if kind == "weights" else model.training_state(names[5])
+    path = next(path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".pt"))
+    path.write_bytes(path.read_bytes() + b"x")
+    done = weaver(paths.home, "ckpt", "verify")
+    assert done.returncode == 6
+    [bad] = [line for line in done.stdout.splitlines() if "BAD" in line]
+    assert bad.startswith(f"tiny/{names[5]} ") and f"{path.name} hashes to" in bad
+    assert weaver(paths.home, "ckpt", "verify", names[4]).returncode == 0
+    checked = weaver(paths.home, "doctor")
+    assert f"{path.name} hashes to" in checked.stdout, "and so does the doctor, of the newest"
+
+
 def test_removal_asks_first(paths: Paths, names: list[str]) -> None:
     done = weaver(paths.home, "ckpt", "rm", names[3], stdin="n\n")
     assert done.returncode == 1 and "Nothing was removed" in done.stderr
