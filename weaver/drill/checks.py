@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
+from core.errors import WeaverError
 from core.evals.ask import connect
 from core.jobs.archive import opened
 from core.jobs.job import Job, Line, QuarantinedLine
@@ -141,11 +142,14 @@ def champion_violations(paths: Paths, environ: Mapping[str, str], model: str = "
     current, _ = served(read_deployments(paths.model(model)))
     if current is None:
         return ["nothing was deployed"]
-    oracle = connect(paths, environ)
     try:
-        answers = oracle.answer("champion", [[{"role": "user", "content": "1010 xor 0110"}]], 8)
-    finally:
-        oracle.close()
+        oracle = connect(paths, environ)
+        try:
+            answers = oracle.answer("champion", [[{"role": "user", "content": "1010 xor 0110"}]], 8)
+        finally:
+            oracle.close()
+    except WeaverError as error:
+        return [f"the champion does not answer: {error}"]
     expected = (f"{model}/{current}", Ledger(paths).weights_id(model, current))
     given = (answers.model, answers.system_fingerprint)
     return [] if given == expected else [f"the champion is {given}, deployed was {expected}"]

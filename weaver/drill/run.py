@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from core.accounting.audit import audit
-from weaver.drill.checks import violations
+from weaver.drill.checks import champion_violations, violations
 from weaver.drill.faults import FAULTS, FLOOR, TRAINED_S
 from weaver.drill.killing import doubles, zombies
 from weaver.drill.records import Drill, DrilledFault, Trials
@@ -61,6 +61,7 @@ def _rest(site: Site) -> Drill:
     """Let everything be trained, stop it, and judge what is left."""
     found = [] if site.until(site.is_drained, TRAINED_S) is not None else ["not everything was trained in time"]
     found += [f"a zombie: {one}" for one in zombies(site.paths)] + [f"lives twice: {one}" for one in doubles(site.paths)]
+    found += champion_violations(site.paths, site.environ)
     if code := site.weaver("down"):
         found.append(f"`weaver down` ended with exit code {code}")
     found += violations(site.paths, site.dropper.drops)
