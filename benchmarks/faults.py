@@ -16,6 +16,7 @@ import errno
 import itertools
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,7 @@ FAULTS = {
     "disk broken": (errno.EIO, False),
 }
 CALLS_OF_A_RUN = 300
+RULES = "I1 I2 I3 I7 I8 I9 I10 I11 I12"
 
 
 def protocols(scale: float, rng: random.Random, root: Path) -> list[Cell]:
@@ -173,33 +175,31 @@ def torn_reads(scale: float, root: Path) -> Cell:
 
 
 def drill_cells(found: Drill) -> list[Cell]:
-    """Give the faults of a drill as rows of the picture."""
+    """Give the faults of a drill as rows of the picture. What Site.ended() judges after each: views and beats only at rest."""
     rows = [fault for fault in found.faults if fault.trials]
-    rules = "I1 I2 I3 I4 I7 I8 I9 I10 I11 I12"
+    rules = {fault.fault: RULES + " I13" * (fault.fault == "clock set") for fault in rows}
     texts = {fault.fault: [text for text in found.violations if text.startswith(f"{fault.fault}:")] for fault in rows}
-    return [Cell(f"factory: {fault.fault}", rules, fault.trials, texts[fault.fault]) for fault in rows]
+    return [Cell(f"factory: {fault.fault}", rules[fault.fault], fault.trials, texts[fault.fault]) for fault in rows]
 
 
 def figures_of(cells: Sequence[Cell], found: Drill) -> dict[str, float]:
-    """Give the numbers for the README."""
-    by_name = {cell.fault: cell for cell in cells}
-    drilled = {fault.fault: fault for fault in found.faults}
+    """Give the numbers for the README: of each fault its trials and, where something was to recover, the seconds."""
+    lines, of_trainer = found.lines, [cell for cell in cells if cell.fault.startswith("trainer killed")]
     out: dict[str, float] = {
         "trials": sum(cell.trials for cell in cells), "violations": sum(len(cell.violations) for cell in cells),
-        "power_cut_disks": by_name["power cut"].trials, "status_reads": by_name["status read while written"].trials,
-        "torn_reads": len(by_name["status read while written"].violations),
-        "kills_in_steps": by_name["trainer killed in a step"].trials,
-        "kills_in_saves": by_name["trainer killed in a save"].trials,
-        "kills_in_other_settings": by_name["trainer killed in other settings"].trials,
-        "resume_mismatches": sum(len(cell.violations) for cell in cells if cell.fault.startswith("trainer killed")),
-        "unaccounted_lines": found.lines.unaccounted if found.lines else 0, "drill_violations": len(found.violations),
+        "resume_mismatches": sum(len(cell.violations) for cell in of_trainer), "drill_violations": len(found.violations),
+        "drill_lines": lines.dropped if lines else 0, "unaccounted_lines": lines.unaccounted if lines else 0,
+        **{f"{_key(cell.fault)}_trials": cell.trials for cell in cells},
     }  # fmt: skip
-    for key, fault in (("idle", "kill, idle"), ("training", "kill, training"), ("cold", "kill everything")):
-        one = drilled[fault]
-        for share, value in (("p50", one.p50_s), ("p95", one.p95_s), ("max", one.max_s)):
-            if value is not None:
-                out[f"{key}_recovery_{share}_s"] = value
+    for one in found.faults:
+        times = {"p50": one.p50_s, "p95": one.p95_s, "max": one.max_s}
+        out |= {f"{_key(one.fault)}_{share}_s": value for share, value in times.items() if value is not None}
     return out
+
+
+def _key(fault: str) -> str:
+    """Give what a fault is called in a figure's name."""
+    return re.sub("[^a-z]+", "_", fault.lower().removeprefix("factory: "))
 
 
 def main() -> None:

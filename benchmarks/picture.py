@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-INVARIANTS = ("I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I11", "I12")
+INVARIANTS = ("I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13")
 LEFT, TOP, WIDE, HIGH = 270, 46, 44, 22
 GOOD, BAD, EMPTY = "#2e7d32", "#c62828", "#eceff1"
 

@@ -15,7 +15,7 @@ from weaver.cli.output import pad, plain, print_data, print_message, print_recor
 
 
 def drill(
-    full: Annotated[bool, typer.Option("--full", help="Many trials of each fault: about 20 minutes, not 3.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Many trials of each fault: about 10 minutes, not 3.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Draw the same moments again.", min=0)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

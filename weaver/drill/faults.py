@@ -37,35 +37,49 @@ WAITING_S = 8.0
 Fault = Callable[[Site, int], Trials]
 
 
-def _kill_each(site: Site, trials: Trials, programs: tuple[str, ...]) -> Trials:
-    """Kill these programs one by one at random moments; each is to come back before the next one dies."""
-    for program in site.rng.sample(programs, len(programs)):
-        site.pass_s(site.rng.uniform(0.0, 0.5))
-        kill = site.killer.kill(program, trials.fault)
-        if kill is None:
-            trials.violations.append(f"{trials.fault}: {program} did not live")
-            continue
-        trials.count += 1
-        if site.until(partial(_is_back, kill), BACK_S) is None:
-            trials.violations.append(f"{trials.fault}: {program} did not come back within {BACK_S:.0f} s")
-        elif kill.recovered is not None:
-            trials.recoveries.append(kill.recovered - kill.since)
+def _kill_each(site: Site, trials: Trials, rounds: int, prepare: Callable[[], object] = lambda: None) -> Trials:
+    """Kill each light program at a random moment; it is to come back before the next one dies.
+
+    A program that died before waits (back-off) ever longer: each round begins with a new Weaver, which remembers nothing.
+    """
+    for _ in range(rounds):
+        site.weaver("down")
+        site.paths.supervision.unlink(missing_ok=True)
+        site.start()
+        site.until(site.is_healthy, BACK_S)
+        for program in site.rng.sample(LIGHT, len(LIGHT)):
+            prepare()
+            site.pass_s(site.rng.uniform(0.0, 0.5))
+            kill = site.killer.kill(program, trials.fault)
+            if kill is None:
+                trials.violations.append(f"{trials.fault}: {program} did not live")
+                continue
+            trials.count += 1
+            if site.until(partial(_is_back, kill), BACK_S) is None:
+                trials.violations.append(f"{trials.fault}: {program} did not come back within {BACK_S:.0f} s")
+            elif kill.recovered is not None:
+                trials.recoveries.append(kill.recovered - kill.since)
     return site.ended(trials)
 
 
-def kill_idle(site: Site, _: int) -> Trials:
+def kill_idle(site: Site, count: int) -> Trials:
     """kill -9 of each light program while nothing is to be done."""
-    return _kill_each(site, Trials("kill, idle", "kill -9 of every daemon and the web process, nothing to do"), LIGHT)
+    return _kill_each(site, Trials("kill, idle", "kill -9 of every daemon and the web process, nothing to do"), count)
 
 
-def kill_training(site: Site, _: int) -> Trials:
+def kill_training(site: Site, count: int) -> Trials:
     """kill -9 of each light program while drops arrive and the trainer trains."""
     trials = Trials("kill, training", "kill -9 of every daemon and the web process while drops arrive and are trained")
-    site.dropper.by_rename(400, epochs=4)
-    site.dropper.by_slow_copy(200)
-    if site.until(lambda: TRAINER in site.killer.alive() and Spool(site.paths).list("processing"), BACK_S) is None:
-        trials.violations.append("kill, training: no training began")
-    return _kill_each(site, trials, LIGHT)
+
+    def train() -> None:
+        if TRAINER in site.killer.alive() and Spool(site.paths).list("processing"):
+            return
+        site.dropper.by_rename(200, epochs=4)
+        site.dropper.by_slow_copy(100)
+        if site.until(lambda: site.killer.is_moment("training"), BACK_S) is None:
+            trials.violations.append("kill, training: no training began")
+
+    return _kill_each(site, trials, count, train)
 
 
 def kill_heavy(site: Site, count: int) -> Trials:
@@ -222,8 +236,8 @@ def race(site: Site, count: int) -> Trials:
 
 
 FAULTS: dict[Fault, tuple[int, int]] = {
-    kill_idle: (1, 1), kill_training: (1, 1), kill_heavy: (1, 5), kill_weaver: (1, 10), kill_everything: (1, 10),
+    kill_idle: (1, 5), kill_training: (1, 5), kill_heavy: (1, 5), kill_weaver: (1, 10), kill_everything: (1, 10),
     storm: (1, 5), crash_loop: (1, 3), freeze: (1, 4), tear_status: (1, 5), delete_status: (2, 20), fill_disk: (1, 3),
     race: (2, 100), twins: (3, 100), set_clock: (1, 3),
 }  # fmt: skip
-"""Every fault with its number of trials in a short drill and in a full one."""
+"""Every fault with its number of trials, or rounds of them, in a short drill and in a full one."""
