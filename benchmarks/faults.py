@@ -35,13 +35,14 @@ from picture import Cell, draw
 from core.errors import WeaverError
 from core.files import replace_quick
 from tests.faults.breaking import BrokenAt, Killed
+from tests.faults.flood import flood
 from tests.faults.power_cut import every_cut
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.stage import Stage
 from weaver.drill.records import Drill
 from weaver.drill.run import run as run_drill
 
-SAVES, STEPS, OTHERS, READS, DISKS = 200, 60, 20, 1_000_000, 200
+SAVES, STEPS, OTHERS, READS, DISKS, FILES = 200, 60, 20, 1_000_000, 200, 10_000
 FAULTS = {
     "killed": (None, False),
     "killed after": (None, True),
@@ -174,6 +175,14 @@ def torn_reads(scale: float, root: Path) -> Cell:
     return Cell("status read while written", "I4", count, torn)
 
 
+def files_at_once(scale: float, root: Path) -> Cell:
+    """Drop very many files at once."""
+    count = max(2, int(FILES * scale))
+    found = flood(root / "flood", count)
+    print(f"files at once: {count} files, {len(found)} violations", flush=True)
+    return Cell("many files at once", "I1 I3", count, found)
+
+
 def drill_cells(found: Drill) -> list[Cell]:
     """Give the faults of a drill as rows of the picture. What Site.ended() judges after each: views and beats only at rest."""
     rows = [fault for fault in found.faults if fault.trials]
@@ -212,7 +221,8 @@ def main() -> None:
     print(f"seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="weaver-faults-") as name:
         root = Path(name)
-        cells = [*protocols(args.scale, rng, root), torn_reads(args.scale, root), *trainer(args.scale, rng, root)]
+        cells = [*protocols(args.scale, rng, root), torn_reads(args.scale, root), files_at_once(args.scale, root)]
+        cells += trainer(args.scale, rng, root)
     found = run_drill(args.scale >= 1.0, args.seed, lambda trials: None, lambda text: print(text, flush=True))
     cells += drill_cells(found)
     violations = [text for cell in cells for text in cell.violations]
