@@ -50,7 +50,7 @@ FAULTS = {
     "disk broken": (errno.EIO, False),
 }
 CALLS_OF_A_RUN = 300
-RULES = "I1 I2 I3 I7 I8 I9 I10 I11 I12"
+FACTORY, RULES = "factory: ", "I1 I2 I3 I7 I8 I9 I10 I11 I12"
 
 
 def protocols(scale: float, rng: random.Random, root: Path) -> list[Cell]:
@@ -188,7 +188,7 @@ def drill_cells(found: Drill) -> list[Cell]:
     rows = [fault for fault in found.faults if fault.trials]
     rules = {fault.fault: RULES + " I13" * (fault.fault == "clock set") for fault in rows}
     texts = {fault.fault: [text for text in found.violations if text.startswith(f"{fault.fault}:")] for fault in rows}
-    return [Cell(f"factory: {fault.fault}", rules[fault.fault], fault.trials, texts[fault.fault]) for fault in rows]
+    return [Cell(f"{FACTORY}{fault.fault}", rules[fault.fault], fault.trials, texts[fault.fault]) for fault in rows]
 
 
 def figures_of(cells: Sequence[Cell], found: Drill) -> dict[str, float]:
@@ -202,13 +202,13 @@ def figures_of(cells: Sequence[Cell], found: Drill) -> dict[str, float]:
     }  # fmt: skip
     for one in found.faults:
         times = {"p50": one.p50_s, "p95": one.p95_s, "max": one.max_s}
-        out |= {f"{_key(one.fault)}_{share}_s": value for share, value in times.items() if value is not None}
+        out |= {f"{_key(f'{FACTORY}{one.fault}')}_{share}_s": value for share, value in times.items() if value is not None}
     return out
 
 
 def _key(fault: str) -> str:
     """Give what a fault is called in a figure's name."""
-    return re.sub("[^a-z]+", "_", fault.lower().removeprefix("factory: "))
+    return re.sub("[^a-z]+", "_", fault.lower())
 
 
 def main() -> None:
