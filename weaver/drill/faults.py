@@ -9,14 +9,16 @@ factory stood it.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 
 from core.checkpoints.ledger import Ledger
 from core.files import replace_durable
 from core.jobs.spool import Spool
+from core.liveness import Liveness
 from core.process import send_signal, spawned
-from core.status import read_heartbeat
+from core.status import State, read_heartbeat
 from weaver.desired import PROGRAMS
 from weaver.drill.clock import set_clock
 from weaver.drill.drops import Drop
@@ -166,17 +168,30 @@ def freeze(site: Site, count: int) -> Trials:
             continue
         trials.count += 1
 
-        def is_new(name: str = program, old: int = ref.pid) -> bool:
+        lies = set[str]()
+
+        def is_new(name: str = program, old: int = ref.pid, lies: set[str] = lies) -> bool:
+            lies |= _shown_alive(site, name)
             beat = read_heartbeat(site.paths, name)
             return beat is not None and beat.pid != old
 
         took = site.until(is_new, BACK_S)
+        trials.violations += sorted(lies)
         if took is None:
             send_signal(ref, signal.SIGCONT)
             trials.violations.append(f"freeze: {program} was not replaced within {BACK_S:.0f} s")
         else:
             trials.recoveries.append(took)
     return site.ended(trials)
+
+
+def _shown_alive(site: Site, program: str) -> set[str]:
+    """Say so when status calls a program RUNNING that has broken its promise to beat (I5)."""
+    beat, mono = read_heartbeat(site.paths, program), time.monotonic()
+    if beat is None or mono <= beat.next_due_mono:
+        return set()
+    rows = [row for row in Liveness(site.paths, mono).rows() if row.name == program and row.state is State.RUNNING]
+    return {f"freeze: I5: {program} is shown RUNNING with its beat overdue" for row in rows if row.pid == beat.pid}
 
 
 def _waits(site: Site, program: str) -> bool:
