@@ -16,15 +16,15 @@ from pathlib import Path
 
 from core.clock import SystemClock
 from core.paths import Paths
+from core.pulse import BEAT_S, Pulse
 from core.status import State
-from daemons.harness.pulse import BEAT_S, PROMISE_S, Pulse
 
 if __name__ == "__main__":
     home, name = Path(sys.argv[1]), sys.argv[2]
     pulse = Pulse(Paths(home), SystemClock(), name, logging.getLogger(name))
-    pulse.beat(State.RUNNING, "wait", PROMISE_S)
+    pulse.beat(State.RUNNING, "wait", "")
     with (home / f"{name}.starts").open("a") as file:
         file.write(f"{os.getpid()} {BEGAN!r} {time.monotonic()!r}\n")
     while True:
         time.sleep(BEAT_S)
-        pulse.beat(State.RUNNING, "wait", PROMISE_S)
+        pulse.beat(State.RUNNING, "wait", "")

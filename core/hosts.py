@@ -140,7 +140,7 @@ class Endpoint(Record, frozen=True, tag="weaver.endpoint/1"):
 def read_endpoint(paths: Paths, service: str) -> Endpoint | None:
     """Read which port a service of this host took; None when it did not say, or the view is damaged."""
     try:
-        return read_if_there(Endpoint, paths.status / "endpoints" / f"{service}.json")
+        return read_if_there(Endpoint, paths.endpoint(service))
     except InvalidData:
         return None
 

@@ -134,6 +134,10 @@ class Paths:
         """Give the heartbeat file of a program."""
         return self.procs / f"{program}.json"
 
+    def endpoint(self, service: str) -> Path:
+        """Give the file that says where a service of this host answers."""
+        return self.status / "endpoints" / f"{service}.json"
+
     @property
     def supervisor(self) -> Path:
         """The Weaver's view of the programs it keeps alive."""

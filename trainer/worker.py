@@ -24,9 +24,10 @@ from core.jobs.job import Sidecar
 from core.log import open_log, write_event
 from core.paths import Paths
 from core.process import lock_holder, this_process
+from core.pulse import BEAT_S, PROMISE_S, Pulse
 from core.records import encode_pretty, read_if_there
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
-from core.status import Heartbeat, LastReport, State, write_heartbeat
+from core.status import LastReport, State
 from trainer.config import DataSource, Environment, ModelSource, OutputConfig, TrainerConfig
 from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.going_back import order_back
@@ -34,8 +35,6 @@ from trainer.version import CODE_VERSION
 from trainer.weights import sweep_left_overs
 
 LOOK_S = 0.2
-BEAT_S = 2.0
-IDLE_BEAT_S = 6.0
 LOAD_PATIENCE_S = 180.0
 _VERBS = {"pause": Outcome.PAUSED, "stop": Outcome.STOPPED, "skip": Outcome.SKIPPED}
 
@@ -58,7 +57,7 @@ class Worker:
             raise NotFound(kind="model", name=model, known=", ".join(sorted(self._config.weaver.models)))
         self._me, self._clock = this_process(), SystemClock()
         self._reload_if_changed()
-        self._seq, self._beaten = 0, 0.0
+        self._pulse = Pulse(self.paths, self._clock, "trainer", self.log, CODE_VERSION)
         self._report: LastReport | None = None
         self.engine = TrainerEngine(
             TrainingStatusWriter(None), beat=self.beat,
@@ -67,18 +66,8 @@ class Worker:
 
     def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
         """Publish the heartbeat; next_due is now + patience. One that cannot be written (a full disk) stops nothing."""
-        self._seq += 1
-        self._beaten = self._clock.mono()
-        beat = Heartbeat(
-            name="trainer", pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id,
-            state=State.EXITED if exit_code is not None else State.RUNNING, seq=self._seq, beat_mono=self._beaten,
-            next_due_mono=self._beaten + patience_s, beat_at=iso(self._clock.now()), phase=phase, note=note,
-            last_report=self._report, last_error=None, exit_code=exit_code, version=CODE_VERSION,
-        )  # fmt: skip
-        try:
-            write_heartbeat(self.paths, beat)
-        except OSError as error:
-            self.log.error("no heartbeat could be written: %s", error)
+        state = State.EXITED if exit_code is not None else State.RUNNING
+        self._pulse.beat(state, phase, note, patience_s, report=self._report, exit_code=exit_code)
 
     def run(self) -> int:
         """Work until asked to stop, idle for too long, or diverged; give the exit code. Raises LockHeld, Misconfigured."""
@@ -87,11 +76,11 @@ class Worker:
             self.beat("load", f"model {self.model}", LOAD_PATIENCE_S)
             sweep_left_overs(self.paths, self.model)
             self._loop()
-            self.beat("idle", "ended", IDLE_BEAT_S, exit_code=0)
+            self.beat("idle", "ended", PROMISE_S, exit_code=0)
             return 0
         except WeaverError as error:
             self.log.error("%s", error, extra={"event": "gave_up"})
-            self.beat("idle", str(error), IDLE_BEAT_S, exit_code=error.exit_code)
+            self.beat("idle", str(error), PROMISE_S, exit_code=error.exit_code)
             raise
         finally:
             os.close(lock)
@@ -125,9 +114,9 @@ class Worker:
             now = self._clock.mono()
             if now - idle_since > self._config.training.idle_limit_s:
                 break
-            if now - self._beaten >= BEAT_S:
+            if now - self._pulse.beaten_mono >= BEAT_S:
                 self._reload_if_changed()
-                self.beat("idle", "waiting for a job", IDLE_BEAT_S)
+                self.beat("idle", "waiting for a job", PROMISE_S)
             time.sleep(LOOK_S)
         self._save()
 

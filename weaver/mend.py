@@ -122,7 +122,7 @@ def _dead_views(paths: Paths) -> Iterator[Step]:
     for service in SERVICES:
         endpoint = read_endpoint(paths, service)
         if endpoint is not None and endpoint.pid not in pids:
-            path = paths.status / "endpoints" / f"{service}.json"
+            path = paths.endpoint(service)
             yield Step(f"remove {_short(paths, path)}", f"pid {endpoint.pid} is dead", partial(path.unlink, missing_ok=True))
     if weaver_process(paths) is not None:
         return

@@ -35,10 +35,11 @@ class Outputs:
         now: monotonic seconds; before the next look is due nothing is done.
         """
         if now >= self._due:
+            self._due = now + LOOK_S
             lengths = dict(_lengths(self._logs))
             is_flood = any(length - self._lengths.get(name, 0) > FLOOD_BYTES for name, length in lengths.items())
             self._lengths = {name: self._cut_if_long(name, length) for name, length in lengths.items()}
-            self._due = now + (FLOOD_LOOK_S if is_flood else LOOK_S)
+            self._due = now + FLOOD_LOOK_S if is_flood else self._due
         return self._due - now
 
     def _cut_if_long(self, name: str, length: int) -> int:

@@ -54,7 +54,7 @@ class Supervisor:
         self._processes = Processes(self._wake_read)
         self._dead: list[tuple[str, ProcessRef, int | None]] = []
         self._unexplained: dict[str, Program] = {}
-        self._publisher, self._notifier = Publisher(paths, self._clock), Notifier(environ)
+        self._publisher, self._notifier = Publisher(paths, self._clock, self._log), Notifier(environ)
         self._outputs = Outputs(paths.logs)
         self._rng = random.Random()
         self._stepped = self._clock.mono()
@@ -85,6 +85,7 @@ class Supervisor:
                 delay = self._step()
             except Exception as error:  # noqa: BLE001 - the supervisor is one of the three shells
                 self._log.error("this step failed, the next one tries again: %s", error, exc_info=error)
+            delay = min(delay, self._trim())
             self._notifier.alive(self._clock.mono(), self._publisher.note, self._stopping)
             if self._stopping and not self._processes.refs() and not self._dead and self._is_swept():
                 break
@@ -112,7 +113,15 @@ class Supervisor:
             self._act(now, action)
         self._memory.keep(self._tracks, self._wishes.mark, now)
         self._publisher.publish(self._views(), self._stopping, self._problem, self._wishes.status())
-        return min(self._outputs.trim(now), next_look(now, self._desired(), self._observed()))
+        return next_look(now, self._desired(), self._observed())
+
+    def _trim(self) -> float:
+        """Keep what programs print bounded, also while a step fails; give the seconds until that is due again."""
+        try:
+            return self._outputs.trim(self._clock.mono())
+        except OSError as error:
+            self._log.error("what the programs print could not be cut: %s", error)
+            return LOOK_S
 
     # -- seeing ----------------------------------------------------------------------------------------------------
 

@@ -16,11 +16,12 @@ from core.clock import Clock, SystemClock
 from core.errors import DiskLow, InvalidConfig, Unavailable, WeaverError
 from core.log import open_log, write_event
 from core.paths import Paths
+from core.pulse import BEAT_S
 from core.status import State
 from daemons.harness.base import Surroundings, lock
 from daemons.harness.budget import ErrorBudget
 from daemons.harness.context import Daemon, Report
-from daemons.harness.pulse import BEAT_S, PROMISE_S, Pulse
+from daemons.harness.pulse import DaemonPulse
 from daemons.harness.schedule import Schedule
 from daemons.harness.wake import Wake
 from daemons.harness.watcher import Watcher
@@ -40,7 +41,7 @@ class Loop:
     def __init__(self, daemon: Daemon, paths: Paths, environ: Mapping[str, str], clock: Clock, wake: Wake) -> None:
         self._daemon, self._paths, self._clock, self._wake = daemon, paths, clock, wake
         self._log = open_log(paths, daemon.name)
-        self._pulse = Pulse(paths, clock, daemon.name, self._log)
+        self._pulse = DaemonPulse(paths, clock, daemon.name, self._log)
         self._pulse.beat(State.STARTING, "start", daemon.patience_s)
         self._schedule = Schedule(daemon.every)
         self._around = Surroundings(daemon.name, paths, environ, clock, self._log, self._beat_inside, wake.stopping)
@@ -63,7 +64,7 @@ class Loop:
                 self._tick(now)
                 continue
             if now - self._pulse.beaten_mono >= BEAT_S:
-                self._pulse.beat(State.RUNNING, "wait", PROMISE_S)
+                self._pulse.beat(State.RUNNING, "wait")
             beat_at = self._pulse.beaten_mono + BEAT_S
             self._wake.wait(min(self._due, beat_at, self._hold if hinted else beat_at) - self._clock.mono())
         return self._end(EXIT_STOPPED if self._exit is None else self._exit)
@@ -91,7 +92,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - the daemon loop is one of the three shells
             self._failed(error)
         if self._exit is None:
-            self._pulse.beat(State.RUNNING, "wait", PROMISE_S)
+            self._pulse.beat(State.RUNNING, "wait")
 
     def _succeeded(self, report: Report, started: float) -> None:
         last = self._pulse.report
@@ -136,7 +137,7 @@ class Loop:
     def _end(self, code: int) -> int:
         self._watcher.close()
         self._log.info("ends with exit code %d", code)
-        self._pulse.beat(State.EXITED, "end", PROMISE_S, exit_code=code)
+        self._pulse.beat(State.EXITED, "end", exit_code=code)
         return code
 
 
@@ -158,9 +159,9 @@ def run(daemon: Daemon, paths: Paths, environ: Mapping[str, str]) -> int:
 def _misconfigured(name: str, paths: Paths, clock: Clock, error: WeaverError) -> int:
     log = open_log(paths, name)
     log.error("misconfigured: %s", error)
-    pulse = Pulse(paths, clock, name, log)
+    pulse = DaemonPulse(paths, clock, name, log)
     pulse.error = pulse.note = f"misconfigured: {error}"
-    pulse.beat(State.EXITED, "end", PROMISE_S, exit_code=EXIT_MISCONFIGURED)
+    pulse.beat(State.EXITED, "end", exit_code=EXIT_MISCONFIGURED)
     write_event(paths, name, "gave_up", exit_code=EXIT_MISCONFIGURED, reason=str(error))
     return EXIT_MISCONFIGURED
 

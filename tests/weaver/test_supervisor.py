@@ -358,6 +358,22 @@ def test_flood_of_a_hundred_thousand_lines_a_second_stays_bounded(stage: Stage) 
     assert stage.until("one", State.RUNNING).restarts == 0, "it was not disturbed"
 
 
+def test_view_that_cannot_be_written_stops_neither_restarts_nor_the_cutting_of_outputs(stage: Stage) -> None:
+    weaver = stage.start("one:steady")
+    first = pid_of(stage.until("one", State.RUNNING))
+    stage.paths.supervisor.unlink()
+    (stage.paths.supervisor / "in the way").mkdir(parents=True)
+    with (stage.paths.logs / "one.out").open("ab") as out:
+        out.truncate(OUT_BYTES + 1)
+    os.kill(first, signal.SIGKILL)
+    wait_for("another process", lambda: (found := read_heartbeat(stage.paths, "one")) and found.pid != first)
+    wait_for("a shorter file", lambda: (stage.paths.logs / "one.out").stat().st_size < OUT_BYTES)
+    assert "the view of the programs could not be written" in stage.log() and "this step failed" not in stage.log()
+    weaver.send_signal(signal.SIGTERM)
+    assert weaver.wait(10.0) == 0, "and stopping ends in order"
+    assert not list(spawned(stage.paths.home_id))
+
+
 def test_clock_that_jumps_ten_years_changes_displayed_times_only(stage: Stage) -> None:
     stage.start("one:steady", "two:crashes")
     first = stage.until("one", State.RUNNING)

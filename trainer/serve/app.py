@@ -26,7 +26,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from core.clock import Clock, SystemClock
+from core.clock import Clock, SystemClock, iso
 from core.errors import InvalidConfig, LockHeld, WeaverError
 from core.hosts import Endpoint, port_variable, wanted_port
 from core.http.doors import App, Doors, Role, Route, openai_error
@@ -35,15 +35,16 @@ from core.in_force import read_in_force
 from core.keys import read_key
 from core.log import open_log, write_event
 from core.paths import Paths
-from core.status import State
+from core.pulse import BEAT_S, Pulse
+from core.status import LastReport, State
 from trainer.serve.api_errors import ApiError, as_api_error
 from trainer.serve.handlers import LOAD_WAIT_S, Handlers
 from trainer.serve.listing import Listing
 from trainer.serve.names import Names
 from trainer.serve.pool import Pool
-from trainer.serve.pulse import BEAT_S, PROGRAM, SERVICE, Pulse
 from trainer.serve.worker import Worker
 
+PROGRAM, SERVICE = "oracle", "inference"
 ADDRESS = "127.0.0.1"
 START_PATIENCE_S = 60.0
 LAST_WORDS_S = 20
@@ -71,6 +72,7 @@ class Oracle:
     app: App
     pool: Pool
     worker: Worker
+    clock: Clock
 
     def start(self) -> None:
         """Start the worker and have it load what the aliases meant when the last oracle ended."""
@@ -102,7 +104,7 @@ def build(paths: Paths, log: logging.Logger, clock: Clock, device: str = "cpu", 
         app.add_api_route(route.path, MethodType(handler, handlers), methods=[route.method])
     app.add_exception_handler(WeaverError, _refused)
     app.add_exception_handler(Exception, _broken)
-    return Oracle(Doors(app, ROUTES, keys, openai_error), pool, worker)
+    return Oracle(Doors(app, ROUTES, keys, openai_error), pool, worker, clock)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -139,7 +141,7 @@ def main(home: Path) -> int:
 def _run(paths: Paths, clock: Clock) -> int:
     log = open_log(paths, PROGRAM)
     logging.getLogger("uvicorn.error").handlers = log.handlers
-    pulse = Pulse(paths, clock, log)
+    pulse = Pulse(paths, clock, PROGRAM, log)
     pulse.beat(State.STARTING, "start", "starting", START_PATIENCE_S)
     try:
         torch.set_num_threads(_threads(os.environ))
@@ -148,12 +150,12 @@ def _run(paths: Paths, clock: Clock) -> int:
     except (WeaverError, OSError) as error:
         log.error("misconfigured: %s", error)
         print(error, file=sys.stderr)
-        pulse.error = str(error)
-        pulse.beat(State.EXITED, "end", f"misconfigured: {error}", exit_code=MISCONFIGURED)
+        pulse.beat(State.EXITED, "end", f"misconfigured: {error}", error=str(error), exit_code=MISCONFIGURED)
         return MISCONFIGURED
     code = _serve(oracle, taken, endpoint, pulse, log)
     write_event(paths, PROGRAM, "stopped", exit_code=code)
-    pulse.beat(State.EXITED, "end", "stopped" if code == STOPPED else "broke down", exit_code=code)
+    broke = None if oracle.worker.crashed is None else repr(oracle.worker.crashed)
+    pulse.beat(State.EXITED, "end", "stopped" if code == STOPPED else "broke down", error=broke, exit_code=code)
     return code
 
 
@@ -208,7 +210,6 @@ def _serve(oracle: Oracle, taken: socket.socket, endpoint: Endpoint, pulse: Puls
         oracle.stop()
     if oracle.worker.crashed is not None:
         log.error("the worker broke: %r", oracle.worker.crashed, exc_info=oracle.worker.crashed)
-        pulse.error = repr(oracle.worker.crashed)
         return BROKEN
     log.info("ends with exit code 0")
     return STOPPED
@@ -222,7 +223,7 @@ async def _serve_and_beat(server: Server, taken: socket.socket, oracle: Oracle, 
             elif oracle.worker.keeps_promise():
                 phase = "serve" if oracle.worker.waiting_rows else "wait"
                 state = State.STOPPING if server.should_exit else State.RUNNING
-                pulse.beat(state, phase, _note(oracle), answered=oracle.worker.answered)
+                pulse.beat(state, phase, _note(oracle), report=_report(oracle))
             await asyncio.sleep(BEAT_S)
 
     beating = asyncio.create_task(keep_beating())
@@ -230,6 +231,11 @@ async def _serve_and_beat(server: Server, taken: socket.socket, oracle: Oracle, 
         await server.serve(sockets=[taken])
     finally:
         beating.cancel()
+
+
+def _report(oracle: Oracle) -> LastReport:
+    answered = oracle.worker.answered
+    return LastReport(did=answered, note=f"{answered} answered", facts={"answered": answered}, at=iso(oracle.clock.now()))
 
 
 def _note(oracle: Oracle) -> str:

@@ -17,54 +17,23 @@ from types import FrameType
 
 import uvicorn
 
-from core import __version__
-from core.clock import Clock, SystemClock, iso
+from core.clock import Clock, SystemClock
 from core.errors import InvalidConfig, WeaverError
-from core.files import replace_quick
-from core.hosts import Endpoint, port_variable, read_endpoint, wanted_port
+from core.hosts import Endpoint, port_variable, wanted_port
 from core.http.ports import take_port
 from core.in_force import InForce, read_in_force
 from core.keys import read_key
 from core.log import open_log
 from core.paths import Paths
-from core.process import this_process
-from core.records import encode
-from core.status import Heartbeat, State, write_heartbeat
+from core.pulse import BEAT_S, Pulse
+from core.status import State
 from weaver.web.app import Web, build
 from weaver.web.context import WebContext
 
 NAME = "web"
-BEAT_S = 2.0
-PROMISE_S = 6.0
 START_PATIENCE_S = 30.0
 MISCONFIGURED = 78
 LAST_WORDS_S = 3
-
-
-class Pulse:
-    """The heartbeat and the endpoint of this process."""
-
-    def __init__(self, paths: Paths, clock: Clock, log: logging.Logger) -> None:
-        self._paths, self._clock, self._log = paths, clock, log
-        self._me = this_process()
-        self._seq = 0
-        self.endpoint: Endpoint | None = None
-
-    def beat(self, state: State, note: str, promise_s: float, exit_code: int | None = None, error: str | None = None) -> None:
-        """Publish a heartbeat; write the endpoint again if it is gone. What cannot be written is logged."""
-        self._seq += 1
-        mono = self._clock.mono()
-        beat = Heartbeat(
-            name=NAME, pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id, state=state, seq=self._seq,
-            beat_mono=mono, next_due_mono=mono + promise_s, beat_at=iso(self._clock.now()), phase="serve", note=note,
-            last_report=None, last_error=error, exit_code=exit_code, version=__version__,
-        )  # fmt: skip
-        try:
-            write_heartbeat(self._paths, beat)
-            if self.endpoint is not None and read_endpoint(self._paths, NAME) != self.endpoint:
-                replace_quick(self._paths.status / "endpoints" / f"{NAME}.json", encode(self.endpoint))
-        except OSError as problem:
-            self._log.error("no heartbeat could be written: %s", problem)
 
 
 class Server(uvicorn.Server):
@@ -101,7 +70,7 @@ def _take_port(environ: Mapping[str, str], now: InForce) -> tuple[socket.socket,
 async def _serve(server: Server, taken: socket.socket, pulse: Pulse, note: str) -> None:
     async def keep_beating() -> None:
         while True:
-            pulse.beat(State.RUNNING, note, PROMISE_S)
+            pulse.beat(State.RUNNING, "serve", note)
             await asyncio.sleep(BEAT_S)
 
     beating = asyncio.create_task(keep_beating())
@@ -115,15 +84,15 @@ def run(paths: Paths, environ: Mapping[str, str]) -> int:
     """Serve until asked to stop; give the exit code: 0, or 78 when the configuration, the key or the port is not right."""
     paths.make()
     log, clock = open_log(paths, NAME), SystemClock()
-    pulse = Pulse(paths, clock, log)
-    pulse.beat(State.STARTING, "starting", START_PATIENCE_S)
+    pulse = Pulse(paths, clock, NAME, log)
+    pulse.beat(State.STARTING, "serve", "starting", START_PATIENCE_S)
     try:
         now = read_in_force(paths, environ)
         context = _context(paths, environ, clock, log, now)
         taken, endpoint = _take_port(environ, now)
     except (WeaverError, OSError) as error:
         log.error("misconfigured: %s", error)
-        pulse.beat(State.EXITED, f"misconfigured: {error}", PROMISE_S, MISCONFIGURED, str(error))
+        pulse.beat(State.EXITED, "serve", f"misconfigured: {error}", error=str(error), exit_code=MISCONFIGURED)
         return MISCONFIGURED
     web = build(context)
     config = uvicorn.Config(
@@ -132,12 +101,11 @@ def run(paths: Paths, environ: Mapping[str, str]) -> int:
     )  # fmt: skip
     server = Server(config)
     server.web = web
-    replace_quick(paths.status / "endpoints" / f"{NAME}.json", encode(endpoint))
-    pulse.endpoint = endpoint
+    pulse.serve_at(endpoint)
     note = f"http://{endpoint.address}:{endpoint.port}"
     log.info("serving %s (pid %d)", note, os.getpid())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     asyncio.run(_serve(server, taken, pulse, note))
     log.info("ends with exit code 0")
-    pulse.beat(State.EXITED, "stopped", PROMISE_S, exit_code=0)
+    pulse.beat(State.EXITED, "serve", "stopped", exit_code=0)
     return 0

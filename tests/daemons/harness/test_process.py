@@ -67,7 +67,7 @@ def test_daemon_shows_the_stacks_of_its_threads_when_asked_and_works_on(paths: P
     process.send_signal(signal.SIGUSR2)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=10.0)
-    assert process.returncode == 0 and "most recent call first" in errors and "wake.py" in errors
+    assert process.returncode == 0 and "most recent call first" in errors and "loop.py" in errors, errors
 
 
 def test_killed_daemon_starts_again_and_its_lock_is_free(paths: Paths, run: Run) -> None:

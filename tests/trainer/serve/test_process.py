@@ -24,12 +24,12 @@ from core.hosts import Endpoint, get_service_url
 from core.in_force import read_in_force
 from core.keys import read_key
 from core.paths import Paths
+from core.pulse import Pulse
 from core.records import read, read_if_there
 from core.status import Heartbeat, State, read_heartbeat
 from tests.fakes import home_environment, wait_for
 from tests.trainer.serve.oracle_home import name_of
-from trainer.serve.app import _serve, _take_port, _threads, build, main
-from trainer.serve.pulse import Pulse
+from trainer.serve.app import PROGRAM, _serve, _take_port, _threads, build, main
 
 USER = {"role": "user", "content": "reverse ka lo mi"}
 
@@ -142,7 +142,7 @@ def _stops_after_what_is_in_flight(home: Paths, child: subprocess.Popen[str]) ->
 def test_broken_worker_ends_the_process_with_exit_code_1(home: Paths, request: pytest.FixtureRequest) -> None:
     request.addfinalizer(partial(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP)))
     log, clock = logging.getLogger("test.broken"), SystemClock()
-    oracle, pulse = build(home, log, clock), Pulse(home, clock, log)
+    oracle, pulse = build(home, log, clock), Pulse(home, clock, PROGRAM, log)
     taken, endpoint = _take_port(home, {"WEAVER_ORACLE_PORT": "0", "WEAVER_HOST": "local"})
     request.addfinalizer(taken.close)
 
@@ -154,7 +154,7 @@ def test_broken_worker_ends_the_process_with_exit_code_1(home: Paths, request: p
     breaker.start()
     assert _serve(oracle, taken, endpoint, pulse, log) == 1
     breaker.join()
-    assert "ZeroDivisionError" in str(pulse.error)
+    assert "ZeroDivisionError" in repr(oracle.worker.crashed)
 
 
 @pytest.mark.parametrize("name", ["oracle-read", "oracle-admin"])

@@ -1,0 +1,58 @@
+"""The heartbeat of one process, and where its service answers: what the Weaver reads to know it is alive, and people to see.
+
+Place in the flow: every program has one and beats every BEAT_S, from the loop that does its work, so that a frozen loop is
+seen. Files written: status/procs/<name>.json, status/endpoints/<service>.json (again when it was deleted). Invariant:
+next_due_mono is a promise; what cannot be written (a full disk) is logged and does not stop the program.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from core import __version__
+from core.clock import Clock, iso
+from core.files import replace_quick
+from core.hosts import Endpoint, read_endpoint
+from core.paths import Paths
+from core.process import this_process
+from core.records import encode
+from core.status import Heartbeat, LastReport, State, write_heartbeat
+
+BEAT_S = 2.0
+PROMISE_S = 6.0
+
+
+class Pulse:
+    """Writes the heartbeat of this process under a program's name; beaten_mono: when it last did, in monotonic seconds."""
+
+    def __init__(self, paths: Paths, clock: Clock, name: str, log: logging.Logger, version: str = __version__) -> None:
+        self._paths, self._clock, self._name, self._log, self._version = paths, clock, name, log, version
+        self._me = this_process()
+        self._seq = 0
+        self._endpoint: Endpoint | None = None
+        self.beaten_mono = float("-inf")
+
+    def beat(
+        self, state: State, phase: str, note: str, promise_s: float = PROMISE_S, *, report: LastReport | None = None,
+        error: str | None = None, exit_code: int | None = None,
+    ) -> None:  # fmt: skip
+        """Publish a beat that promises the next one within promise_s seconds, or with an exit code that there is none."""
+        self._seq += 1
+        self.beaten_mono = self._clock.mono()
+        beat = Heartbeat(
+            name=self._name, pid=self._me.pid, start_ticks=self._me.start_ticks, boot_id=self._me.boot_id, state=state,
+            seq=self._seq, beat_mono=self.beaten_mono, next_due_mono=self.beaten_mono + promise_s,
+            beat_at=iso(self._clock.now()), phase=phase, note=note, last_report=report, last_error=error, exit_code=exit_code,
+            version=self._version,
+        )  # fmt: skip
+        try:
+            write_heartbeat(self._paths, beat)
+            if self._endpoint is not None and read_endpoint(self._paths, self._endpoint.service) != self._endpoint:
+                self.serve_at(self._endpoint)
+        except OSError as problem:
+            self._log.error("no heartbeat could be written: %s", problem)
+
+    def serve_at(self, endpoint: Endpoint) -> None:
+        """Publish where the service of this process answers, from now on with every beat. Raises OSError."""
+        self._endpoint = endpoint
+        replace_quick(self._paths.endpoint(endpoint.service), encode(endpoint))
