@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.clock import boot_id
@@ -26,12 +26,29 @@ class ProcessRef(Part, frozen=True):
 
 def start_ticks(pid: int) -> int | None:
     """Give the start time of a live process in clock ticks since boot; None when it is gone or a zombie."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def parent_of(pid: int) -> int:
+    """Give the parent of a process; 0 when the process is gone."""
+    fields = _stat(pid)
+    return 0 if fields is None else int(fields[1])
+
+
+def zombies_of(parents: Container[int]) -> list[tuple[int, int]]:
+    """Give (pid, parent) of every dead process that one of these parents has not reaped."""
+    found = [(int(path.name), _stat(int(path.name))) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [(pid, int(fields[1])) for pid, fields in found if fields and fields[0] == "Z" and int(fields[1]) in parents]
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Give the fields of /proc/<pid>/stat from the state letter on (proc(5)); None when the process is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return text.rpartition(")")[2].split()
 
 
 def this_process() -> ProcessRef:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.accounting.records import Findings
 from core.liveness import TRAINER, WEAVER, Liveness
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, spawned
+from core.process import ProcessRef, is_alive, parent_of, spawned, zombies_of
 from core.status import DaemonStatus, State, is_fresh, read_heartbeat
 
 ALONE = (WEAVER, TRAINER)
@@ -35,10 +34,10 @@ def look(paths: Paths, mono: float) -> Look:
     """Compare the table that people see with the processes that there are; mono in seconds of the monotonic clock."""
     rows = Liveness(paths, mono).rows()
     ours = {ref.pid: (program, ref) for program, ref in spawned(paths.home_id)}
-    parents = {pid: _parent_and_state(pid) for pid in ours}
+    parents = {pid: parent_of(pid) for pid in ours}
     heads: dict[str, list[int]] = {}
     for pid, (program, ref) in ours.items():
-        if is_alive(ref) and parents[pid][0] not in ours:
+        if is_alive(ref) and parents[pid] not in ours:
             heads.setdefault(program, []).append(pid)
     double = frozenset(f"{len(pids)} processes of {name}: {sorted(pids)}" for name, pids in heads.items() if len(pids) > 1)
     known = {row.pid for row in rows} | {beat.pid for name in ALONE if (beat := read_heartbeat(paths, name)) is not None}
@@ -47,7 +46,10 @@ def look(paths: Paths, mono: float) -> Look:
         for pid in ours
         if not _leads_to(pid, known, parents)
     }
-    lost |= {f"process {pid} is a zombie of {parent}" for pid, parent in _zombies(known | ours.keys())}
+    lost |= {
+        f"process {pid} is a zombie of {parent}"
+        for pid, parent in zombies_of({pid for pid in known if pid is not None} | ours.keys())
+    }
     return Look(shown_dead(paths, rows, mono), double, frozenset(lost), len(rows), len(ours))
 
 
@@ -77,29 +79,10 @@ def compare(first: Look, last: Look) -> tuple[Findings, Findings, Findings]:
     return found
 
 
-def _leads_to(pid: int, known: set[int | None], parents: dict[int, tuple[int, str]]) -> bool:
+def _leads_to(pid: int, known: set[int | None], parents: dict[int, int]) -> bool:
     """Say whether a process is known, or descends from one that is through processes of ours."""
     while pid not in known:
         if pid not in parents:
             return False
-        pid = parents[pid][0]
+        pid = parents[pid]
     return True
-
-
-def _parent_and_state(pid: int) -> tuple[int, str]:
-    """Give a process's parent and state letter (proc(5)); (0, "") when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0, ""
-    return int(fields[1]), fields[0]
-
-
-def _zombies(parents: set[int | None]) -> list[tuple[int, int]]:
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            parent, state = _parent_and_state(int(path.name))
-            if state == "Z" and parent in parents:
-                found.append((int(path.name), parent))
-    return found

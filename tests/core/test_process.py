@@ -203,8 +203,8 @@ def test_programs_are_found_by_the_mark_of_their_home_until_they_end(children: C
     theirs = children.spawn(program="web", home_id=other_home)
     children.keep(subprocess.Popen(SLEEP, env={**os.environ, SPAWN_VARIABLE: ""}))
     children.keep(subprocess.Popen(SLEEP, env={**os.environ, f"X{SPAWN_VARIABLE}": f"{children.home_id}:web"}))
-    assert dict(spawned(children.home_id)) == mine
-    assert dict(spawned(other_home)) == {"web": theirs}
+    wait_for("their marks, there once exec is over", lambda: dict(spawned(children.home_id)) == mine)
+    wait_for("the other's", lambda: dict(spawned(other_home)) == {"web": theirs})
     assert list(spawned(children.home_id[:-1])) == [], "not by the beginning of an id"
     assert send_signal(mine["web"], signal.SIGKILL)
     wait_for("a zombie", lambda: start_ticks(mine["web"].pid) is None)
@@ -224,7 +224,8 @@ def test_mark_that_is_no_text_breaks_no_search(children: Children) -> None:
     mark = f"{SPAWN_VARIABLE}={children.home_id}:".encode() + b"\xff\xfe"
     name, _, value = mark.partition(b"=")
     children.keep(subprocess.Popen(SLEEP, env={**environ, name: value}))
-    assert [program for program, _ in spawned(children.home_id)] == ["\ufffd\ufffd"]
+    found = wait_for("its mark, there once exec is over", lambda: [program for program, _ in spawned(children.home_id)])
+    assert found == ["\ufffd\ufffd"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")

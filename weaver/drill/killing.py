@@ -18,7 +18,7 @@ from typing import IO
 
 from core.names import is_identifier
 from core.paths import Paths
-from core.process import ProcessRef, send_signal, spawned
+from core.process import ProcessRef, send_signal, spawned, zombies_of
 from core.status import State, is_fresh, read_heartbeat, read_supervisor_view
 from weaver.adoption import age_s, living, ref_of, weaver_process
 from weaver.desired import PROGRAMS
@@ -121,16 +121,7 @@ def start_weaver(environ: Mapping[str, str], home: Path, out: IO[bytes]) -> subp
 def zombies(paths: Paths) -> list[str]:
     """Name the dead children that a living program of this home has not reaped."""
     parents = {ref.pid: program for program, ref in spawned(paths.home_id)}
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = entry.read_text(encoding="ascii", errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        state, parent = text.rpartition(")")[2].split()[:2]
-        if state == "Z" and int(parent) in parents:
-            found.append(f"{entry.parent.name} {text.partition('(')[2].partition(')')[0]}, a child of {parents[int(parent)]}")
-    return found
+    return [f"{pid}, a child of {parents[parent]}" for pid, parent in zombies_of(parents)]
 
 
 def doubles(paths: Paths) -> list[str]:
