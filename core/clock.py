@@ -55,3 +55,8 @@ def compact(at: datetime) -> str:
     """Write a time for file names: YYYYMMDD-HHMMSSmmm, UTC; sorts as time does."""
     at = at.astimezone(UTC)
     return at.strftime("%Y%m%d-%H%M%S") + f"{at.microsecond // 1000:03d}"
+
+
+def from_compact(text: str) -> datetime:
+    """Read a time that compact() wrote. Raises ValueError."""
+    return datetime.strptime(text, "%Y%m%d-%H%M%S%f").replace(tzinfo=UTC)

@@ -223,7 +223,7 @@ class Spool:
 
     def skip(self, job: str, end: Attempt) -> Path:
         """Put a claimed job behind the others, into low, its cursor kept. Raises NotFound, IllegalMove."""
-        mark_skipped(self._paths.state("low"), job, end.at, self._ops)
+        mark_skipped(self._paths.state("low"), job, self._ops)
         return self._end("skip", job, end, "low", _OF_ONE_ATTEMPT)
 
     # -- the moves themselves --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from core.clock import SystemClock, boot_id, compact, from_iso, iso
+from core.clock import SystemClock, boot_id, compact, from_compact, from_iso, iso
 
 ZONES = st.sampled_from([UTC, *(timezone(timedelta(hours=hours)) for hours in (-12, -3.5, 1, 5.75, 14))])
 TIMES = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2999, 1, 1), timezones=ZONES)
@@ -20,6 +20,7 @@ TIMES = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2999, 1,
 def test_time_is_written_in_utc_with_milliseconds() -> None:
     at = datetime(2026, 11, 20, 21, 30, 5, 7999, tzinfo=UTC)
     assert iso(at) == "2026-11-20T21:30:05.007Z" == iso(at.astimezone(timezone(timedelta(hours=-5))))
+    assert from_compact(compact(at)) == at.replace(microsecond=7000)
     assert compact(at) == "20261120-213005007" == compact(at.astimezone(timezone(timedelta(hours=13))))
 
 

@@ -21,7 +21,7 @@ from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from core.clock import compact, iso
+from core.clock import compact, from_compact, iso
 from core.errors import IllegalMove, NotFound
 from core.files import OPS, Ops
 from core.jobs.job import Attempt, Priority
@@ -67,7 +67,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
     # -- the model -------------------------------------------------------------------------------------------------
 
     def order(self, priority: str) -> list[str]:
-        """Give the jobs of a priority in the order of claims: by arrival, a skipped one as if it came when it was skipped."""
+        """Give the jobs of a priority in the order of claims: by arrival, a skipped one as if it came just after the others."""
         there = [job for job, known in self.jobs.items() if known.state == priority]
         return sorted(there, key=lambda job: (self.late.get(job, job) if priority == "low" else job, job))
 
@@ -134,7 +134,8 @@ class SpoolAgainstModel(RuleBasedStateMachine):
         if verb == "skip":
             low = {other for other, known in self.jobs.items() if known.state == "low"}
             self.late = {other: at for other, at in self.late.items() if other in low}
-            self.late[job] = compact(NOW + timedelta(seconds=self.seconds))
+            last = max((self.late.get(other, other) for other in low - {job}), default=None)
+            self.late[job] = job if last is None else compact(from_compact(last[:18]) + timedelta(milliseconds=1))
         self.jobs[job] = Known({"complete": "completed", "fail": "failed", "return": origin, "skip": "low"}[verb])
 
     @rule(data=st.data(), kill=kills, priority=st.sampled_from(["low", "low", "low", "normal", "high"]))

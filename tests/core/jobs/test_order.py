@@ -33,22 +33,40 @@ def test_order_is_that_of_the_names_and_strangers_are_no_jobs(tmp_path: Path) ->
 def test_skipped_job_comes_between_those_that_were_there_and_those_that_came_later(tmp_path: Path) -> None:
     for name in (A, B, C, LATER):
         (tmp_path / name).mkdir()
-    mark_skipped(tmp_path, A, iso(NOON))
+    (tmp_path / LATER).rmdir()
+    mark_skipped(tmp_path, A)
+    (tmp_path / LATER).mkdir()
     assert claim_order(tmp_path) == [B, C, A, LATER]
-    mark_skipped(tmp_path, B, iso(NOON + timedelta(minutes=5)))
+    mark_skipped(tmp_path, B)
     assert claim_order(tmp_path) == [C, A, LATER, B]
     assert next_in(tmp_path, but=[C]) == A
+    mark_skipped(tmp_path, C)
+    assert claim_order(tmp_path) == [A, LATER, B, C], "behind another that was skipped, too"
+
+
+def test_folder_that_a_person_made_keeps_no_job_from_being_skipped(tmp_path: Path) -> None:
+    for name in (A, B, "made-by-hand"):
+        (tmp_path / name).mkdir()
+    mark_skipped(tmp_path, A)
+    assert claim_order(tmp_path) == [B, A, "made-by-hand"]
+
+
+def test_job_that_is_skipped_alone_needs_no_mark(tmp_path: Path) -> None:
+    mark_skipped(tmp_path, A)
+    (tmp_path / A).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [A]
 
 
 def test_marks_of_earlier_skips_and_of_jobs_that_left_go(tmp_path: Path) -> None:
     for name in (A, B):
         (tmp_path / name).mkdir()
-    for minute in range(3):
-        mark_skipped(tmp_path, A, iso(NOON + timedelta(minutes=minute)))
-    assert len(list(tmp_path.glob(".*~*"))) == 1
+    for job in (A, B, A):
+        mark_skipped(tmp_path, job)
+    assert len(list(tmp_path.glob(f".*~{A}"))) == 1
     (tmp_path / A).rmdir()
-    mark_skipped(tmp_path, B, iso(NOON))
-    assert [path.name for path in tmp_path.glob(".*~*")] == [f".20261120-120000000~{B}"]
+    (tmp_path / C).mkdir()
+    mark_skipped(tmp_path, B)
+    assert [path.name for path in tmp_path.glob(".*~*")] == [f".20261120-115903001~{B}"]
 
 
 @pytest.mark.parametrize(("count", "pause"), [(1, 5), (2, 10), (3, 20), (9, LONGEST_PAUSE_S)])

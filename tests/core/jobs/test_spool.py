@@ -12,6 +12,7 @@ from core.clock import boot_id
 from core.errors import IllegalMove, NotFound
 from core.files import Ops
 from core.jobs.job import Attempt, Claim, Job, LineCounts, Maker, Reason
+from core.jobs.order import claim_order
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.spool import MOVES, Spool
 from core.paths import PRIORITIES, STATES, Paths
@@ -176,6 +177,19 @@ def test_skipped_job_goes_to_low(paths: Paths) -> None:
     put(paths, "high")
     spool.claim(JOB, claim())
     assert spool.skip(JOB, end("skipped")) == paths.state("low") / JOB
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_skipped_job_waits_behind_the_others_whatever_the_clock_says(paths: Paths, years: int) -> None:
+    spool = Spool(paths)
+    first, second, third = (f"20261120-21300{number}000-9f2c01ab-x" for number in range(3))
+    for job in (first, second):
+        put(paths, "low", job)
+    at = f"{2026 + years}-11-20T21:31:00.000Z"
+    spool.claim(first, claim(first))
+    spool.skip(first, Attempt(at=at, event="finished", by="train_next", outcome="skipped"))
+    put(paths, "low", third)
+    assert claim_order(paths.state("low")) == [second, first, third]
 
 
 def test_skipped_job_comes_after_those_that_were_there_and_before_those_that_came_later(paths: Paths) -> None:
