@@ -81,7 +81,7 @@ class TrainNext:
         running = self._running(ctx, spool, pause)
         if running is None and pause is None and not _disk_is_low(ctx):
             did += self._expiry.take_out(ctx, spool, ledger)
-            running, self._retry_s = self._claim(ctx, spool)
+            running, self._retry_s = self._claim(ctx, spool, ledger)
             did += running is not None
         if running is not None and trainer is None and self._child is None:  # a dying one still holds its lock
             self._start_trainer(ctx, spool, running)
@@ -183,9 +183,9 @@ class TrainNext:
         replace_durable(folder / "run.json", encode_pretty(request))
         return request
 
-    def _claim(self, ctx: Context, spool: Spool) -> tuple[RunRequest | None, float | None]:
+    def _claim(self, ctx: Context, spool: Spool, ledger: Ledger) -> tuple[RunRequest | None, float | None]:
         """Claim the next job; give its request, and the seconds until one that failed may be tried again."""
-        job, retry_s = next_job(ctx, spool)
+        job, retry_s = next_job(ctx, spool, ledger)
         if job is None:
             return None, retry_s
         try:

@@ -19,8 +19,8 @@ from core.records import read_if_there
 from daemons.harness.context import Context
 
 
-def next_job(ctx: Context, spool: Spool) -> tuple[str | None, float | None]:
-    """Give the job to claim, and the seconds after which one that failed may be tried again."""
+def next_job(ctx: Context, spool: Spool, ledger: Ledger) -> tuple[str | None, float | None]:
+    """Give the job to claim, and the seconds after which one that failed may be tried again; expire what would be next."""
     waiting: dict[str, float] = {}
     while True:
         job = spool.oldest(but=waiting)
@@ -30,9 +30,10 @@ def next_job(ctx: Context, spool: Spool) -> tuple[str | None, float | None]:
             wait = waits_s(spool.read_attempts(job), ctx.clock.now())
         except NotFound:  # a person moved it first
             continue
-        if not wait:
+        if wait:
+            waiting[job] = wait
+        elif not expires(ctx, spool, ledger, job):  # it may have come, or come back, after what serves had changed
             return job, min(waiting.values(), default=None)
-        waiting[job] = wait
 
 
 class Expiry:
@@ -43,34 +44,32 @@ class Expiry:
 
     def take_out(self, ctx: Context, spool: Spool, ledger: Ledger) -> int:
         """Expire what is out of date; give how many jobs."""
-        changed = {}
-        for model in ledger.models():
-            champion = read_champion(ctx.paths, model)
-            if champion is not None and self._looked.get(model) != champion.checkpoint:
-                changed[model] = champion.checkpoint
-        if not changed:
+        serving = {model: champion.checkpoint for model in ledger.models() if (champion := read_champion(ctx.paths, model))}
+        if serving == self._looked:
             return 0
-        count = sum(self._expire(ctx, spool, ledger, job, changed) for state in PRIORITIES for job in spool.list(state))
-        self._looked.update(changed)
+        count = sum(expires(ctx, spool, ledger, job) for state in PRIORITIES for job in spool.list(state))
+        self._looked = serving
         return count
 
-    def _expire(self, ctx: Context, spool: Spool, ledger: Ledger, job: str, served: dict[str, str]) -> bool:
-        try:
-            record = read_if_there(Job, spool.folder(job) / "job.json")
-        except (NotFound, InvalidData):  # moved on, or for the audit to tell
-            return False
-        if record is None or record.made_for is None or record.model not in served:
-            return False
-        checkpoint = served[record.model]
-        if not is_superseded(ledger, record.model, record.made_for, checkpoint):
-            return False
-        reason = f"it was made for {record.made_for}; {record.model}/{checkpoint} serves in its place since"
-        try:
-            spool.expire(job, ctx.name, iso(ctx.clock.now()), reason)
-        except (IllegalMove, NotFound):
-            return False
-        ctx.event("expired", job=job, why=reason)
-        return True
+
+def expires(ctx: Context, spool: Spool, ledger: Ledger, job: str) -> bool:
+    """Take a queued job out if its data was made for a checkpoint that is no longer served; say whether it was."""
+    try:
+        record = read_if_there(Job, spool.folder(job) / "job.json")
+    except (NotFound, InvalidData):  # moved on, or for the audit to tell
+        return False
+    if record is None or record.made_for is None:
+        return False
+    champion = read_champion(ctx.paths, record.model)
+    if champion is None or not is_superseded(ledger, record.model, record.made_for, champion.checkpoint):
+        return False
+    reason = f"it was made for {record.made_for}; {record.model}/{champion.checkpoint} serves in its place since"
+    try:
+        spool.expire(job, ctx.name, iso(ctx.clock.now()), reason)
+    except (IllegalMove, NotFound):
+        return False
+    ctx.event("expired", job=job, why=reason)
+    return True
 
 
 def is_superseded(ledger: Ledger, model: str, made_for: str, serving: str) -> bool:

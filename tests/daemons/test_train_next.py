@@ -457,6 +457,25 @@ def test_job_made_for_a_checkpoint_that_serves_no_longer_expires_with_its_reason
     assert (reason.code, f"tiny/{new} serves in its place" in reason.message) == ("expired", True)
 
 
+def test_out_of_date_job_that_comes_after_the_deployment_expires_when_it_would_be_next(stage: Stage) -> None:
+    old = stage.checkpoint(1, stage.base)
+    new = stage.checkpoint(2, old)
+    champion = Champion(alias="champion", checkpoint=new, weights_id="0" * 16, at="")
+    stage.paths.model("tiny").champion.write_bytes(encode_pretty(champion))
+    stage.queue(A)
+    assert stage.tick().facts["running"] == A
+    stage.queue(B, "high", made_for=f"tiny/{old}", source="spar")
+    stage.queue(C, made_for=f"tiny/{new}", source="spar")
+    stage.result(A, Outcome.STOPPED)
+    stage.order("stop")
+    stage.tick()
+    stage.spool.remove(A, "a person", iso(stage.home.clock.now()))
+    stage.order("resume")
+    assert stage.tick().facts["running"] == C
+    reason = stage.spool.reason(B)
+    assert reason is not None and reason.code == "expired" and f"made for tiny/{old}" in reason.message
+
+
 def test_job_that_can_never_be_trained_fails_at_once_with_its_reason(stage: Stage) -> None:
     stage.queue(A)
     stage.tick()
