@@ -2,14 +2,17 @@
 
 Place in the flow: prune_checkpoints compresses and removes; the spool takes data out again when a job is queued again, trace
 reads it. Files: data.jsonl and raw of jobs in completed/ and rejected/, then data.jsonl.zst and raw.zst. Invariants: a
-compressed file replaces its original only after it was read back whole; job.json, plan.json, attempts and quarantine.jsonl
-always stay.
+compressed file replaces its original only after it was read back whole; no job is queued while its data is being put away,
+and none loses it once it is queued; job.json, plan.json, attempts and quarantine.jsonl always stay.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +31,7 @@ def compress(path: Path, beat: Callable[[], None] = lambda: None, ops: Ops = OPS
     """Replace a file by a compressed copy. Killed at any instant, the original or the copy is whole.
 
     beat() is called for every MiB. Raises CorruptRecord when the copy does not give the original back (then it is removed),
-    OSError.
+    FileNotFoundError when the job was moved meanwhile, OSError.
     """
     import zstandard
 
@@ -46,9 +49,26 @@ def compress(path: Path, beat: Callable[[], None] = lambda: None, ops: Ops = OPS
         part.unlink()
         raise CorruptRecord(where=str(path), schema="zstd", detail="its compressed copy differs; it stays as it is")
     ops.fsync(part)
-    ops.replace(part, copy)
-    ops.fsync(path.parent)
-    ops.unlink(path)
+    with held(path.parent):
+        ops.replace(part, copy)
+        ops.fsync(path.parent)
+        ops.unlink(path)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the folder of a job to oneself while its data is put away or the job is queued again: the other one waits.
+
+    A kernel lock, so that it ends with its holder. Raises FileNotFoundError when the job is not in this folder any more.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not os.path.samestat(os.fstat(fd), folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "another folder has its name now", str(folder))
+        yield
+    finally:
+        os.close(fd)
 
 
 def restore(folder: Path, name: str, ops: Ops = OPS) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 
 from core.errors import AlreadyExists, CorruptRecord, IllegalMove, NotFound
 from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable, replace_quick
-from core.jobs.archive import restore
+from core.jobs.archive import held, restore
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
 from core.jobs.order import forget_skip, mark_skipped, next_in
@@ -153,11 +153,17 @@ class Spool:
             detail = "only a duplicate can be queued again; drop the mended file anew"
             raise IllegalMove(job=job, source=f"rejected ({code})", target="normal", detail=detail)
         self._check("retry", job, state, "normal")
-        if not restore(folder, "data.jsonl", self._ops):
-            detail = "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"
-            raise IllegalMove(job=job, source=state, target="normal", detail=detail)
-        self._put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())))
-        return self._move("retry", job, state, "normal")
+        try:
+            with held(folder):
+                if not restore(folder, "data.jsonl", self._ops):
+                    detail = (
+                        "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"
+                    )
+                    raise IllegalMove(job=job, source=state, target="normal", detail=detail)
+                self._put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())))
+                return self._move("retry", job, state, "normal")
+        except FileNotFoundError as error:
+            raise IllegalMove(job=job, source=state, target="normal", detail=_LOST) from error
 
     # -- moves by watch_inbox --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import CorruptRecord, InvalidData
-from core.jobs.archive import COMPRESSED, DATA, compress
+from core.jobs.archive import COMPRESSED, DATA, compress, held
 from core.jobs.job import Job
 from core.jobs.spool import Spool
 from core.records import read_if_there
@@ -34,35 +34,40 @@ class OldData:
     def tidy(self, ctx: Context, room: int) -> list[str]:
         """Compress and remove up to `room` things, oldest jobs first; give what was done."""
         spool = Spool(ctx.paths)
-        found = [(ctx.paths.state(state) / job, job) for state in STATES for job in spool.list(state)]
-        held = {folder: files for folder, _ in sorted(found, key=lambda pair: pair[1]) if (files := _held(folder))}
-        self._generated = {folder.name: self._is_generated(folder) for folder in held}
-        done = self._remove(held, max(0, room))
-        return done + self._compress(ctx, held, max(0, room - len(done)))
+        jobs = [(ctx.paths.state(state) / job, job) for state in STATES for job in spool.list(state)]
+        found = {folder: files for folder, _ in sorted(jobs, key=lambda pair: pair[1]) if (files := _files(folder))}
+        self._generated = {folder.name: self._is_generated(folder) for folder in found}
+        done = self._remove(found, max(0, room))
+        return done + self._compress(ctx, found, max(0, room - len(done)))
 
-    def _remove(self, held: dict[Path, dict[Path, int]], room: int) -> list[str]:
+    def _remove(self, found: dict[Path, dict[Path, int]], room: int) -> list[str]:
         """Remove generated data beyond the newest GENERATED_DATA_KEPT, then the oldest of what is over KEPT_BYTES."""
-        generated = [folder for folder in held if self._generated[folder.name]]
+        generated = [folder for folder in found if self._generated[folder.name]]
         gone = generated[: max(0, len(generated) - GENERATED_DATA_KEPT)]
-        over = sum(sum(files.values()) for folder, files in held.items() if folder not in gone) - KEPT_BYTES
-        for folder in sorted(held, key=lambda folder: not self._generated[folder.name]):
+        over = sum(sum(files.values()) for folder, files in found.items() if folder not in gone) - KEPT_BYTES
+        for folder in sorted(found, key=lambda folder: not self._generated[folder.name]):
             if over <= 0:
                 break
             if folder not in gone:
                 gone.append(folder)
-                over -= sum(held[folder].values())
+                over -= sum(found[folder].values())
         done = []
         for folder in gone[:room]:
-            for path in held.pop(folder):
-                path.unlink(missing_ok=True)
+            files = found.pop(folder)
+            try:
+                with held(folder):
+                    for path in files:
+                        path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue  # queued again meanwhile
             done.append(f"data of {folder.name}")
         return done
 
-    def _compress(self, ctx: Context, held: dict[Path, dict[Path, int]], room: int) -> list[str]:
+    def _compress(self, ctx: Context, found: dict[Path, dict[Path, int]], room: int) -> list[str]:
         """Compress what has lain for a day by the machine's own file times."""
         done: list[str] = []
         now_s = ctx.clock.now().timestamp()
-        for path in (path for files in held.values() for path in files if path.suffix != COMPRESSED):
+        for path in (path for files in found.values() for path in files if path.suffix != COMPRESSED):
             if len(done) >= room:
                 break
             try:
@@ -88,7 +93,7 @@ class OldData:
         return record is not None and record.source == "generate_data" and record.generator is not None
 
 
-def _held(folder: Path) -> dict[Path, int]:
+def _files(folder: Path) -> dict[Path, int]:
     """Give the data files of a job and their sizes in bytes."""
     found = {}
     for name in _NAMES:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from core.errors import CorruptRecord
 from core.files import OPS, Ops
-from core.jobs.archive import compress, opened, restore
+from core.jobs.archive import compress, held, opened, restore
+from tests.fakes import wait_for
 
 SEED = 20261120
 
@@ -84,6 +86,35 @@ def test_killed_at_any_call_nothing_is_lost_and_the_next_life_finishes(tmp_path:
         assert restore(tmp_path, "data.jsonl")
     with opened(path) as file:
         assert file.read() == b"dear data\n"
+
+
+def test_folder_is_held_by_one_at_a_time_and_by_nobody_where_it_was(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "job", tmp_path / "elsewhere"
+    folder.mkdir()
+    order = []
+
+    def wait() -> None:
+        try:
+            with held(folder):
+                order.append("got what moved away")
+        except FileNotFoundError:
+            order.append("found it gone")
+
+    other = threading.Thread(target=wait)
+    with held(folder):
+        other.start()
+        wait_for("it waits", lambda: is_waited_for(folder))
+        folder.rename(elsewhere)
+        folder.mkdir()
+        order.append("moved")
+    other.join(20)
+    assert order == ["moved", "found it gone"]
+
+
+def is_waited_for(folder: Path) -> bool:
+    """Say whether the kernel lists somebody who waits for the lock of a folder (proc(5), /proc/locks: `->`)."""
+    inode = f":{folder.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_copy_that_differs_is_thrown_away_and_the_original_stays(tmp_path: Path) -> None:
