@@ -11,7 +11,7 @@ import pytest
 from core.errors import CorruptRecord
 from core.files import OPS, Ops
 from core.jobs.archive import compress, held, opened, restore
-from tests.fakes import wait_for
+from tests.fakes import is_waited_for, wait_for
 
 SEED = 20261120
 
@@ -109,12 +109,6 @@ def test_folder_is_held_by_one_at_a_time_and_by_nobody_where_it_was(tmp_path: Pa
         order.append("moved")
     other.join(20)
     assert order == ["moved", "found it gone"]
-
-
-def is_waited_for(folder: Path) -> bool:
-    """Say whether the kernel lists somebody who waits for the lock of a folder (proc(5), /proc/locks: `->`)."""
-    inode = f":{folder.stat().st_ino} "
-    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_copy_that_differs_is_thrown_away_and_the_original_stays(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import pytest
 from core.clock import boot_id
 from core.errors import IllegalMove, NotFound
 from core.files import Ops
+from core.jobs.archive import compress
 from core.jobs.job import Attempt, Claim, Job, LineCounts, Maker, Reason
 from core.jobs.order import claim_order
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.spool import MOVES, Spool
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import encode_pretty
+from tests.fakes import is_waited_for, wait_for
 
 AT = "2026-11-20T21:30:00.000Z"
 JOB = "20261120-213000000-0123abcd-drop"
@@ -227,6 +230,53 @@ def test_retry_of_a_job_whose_data_was_pruned_is_refused_and_changes_nothing(pat
     with pytest.raises(IllegalMove, match="was removed to save space"):
         Spool(paths).retry(JOB)
     assert Spool(paths).find(JOB) == "completed"
+
+
+class Meanwhile(Ops):
+    """Starts something else just before one call, and goes on when that waits or has ended."""
+
+    def __init__(self, call: str, folder: Path, begin: Callable[[], object]) -> None:
+        super().__init__()
+        self._call, self._folder = call, folder
+        self.other = threading.Thread(target=begin)
+
+    def _begin(self, call: str) -> None:
+        if call == self._call and not self.other.ident:
+            self.other.start()
+            wait_for("it waits, or has ended", lambda: is_waited_for(self._folder) or not self.other.is_alive())
+
+    def unlink(self, path: Path) -> None:
+        self._begin("unlink")
+        super().unlink(path)
+
+    def rename_new(self, source: Path, target: Path) -> None:
+        self._begin("rename_new")
+        super().rename_new(source, target)
+
+
+def test_job_that_is_queued_again_while_its_data_is_being_compressed_has_its_data(paths: Paths) -> None:
+    folder = put(paths, "completed")
+    ops = Meanwhile("unlink", folder, lambda: Spool(paths).retry(JOB))
+    compress(folder / "data.jsonl", ops=ops)
+    ops.other.join(20)
+    assert (paths.state("normal") / JOB / "data.jsonl").read_text() == "{}\n" * 3
+
+
+def test_data_of_a_job_that_is_being_queued_again_is_neither_compressed_nor_removed(paths: Paths) -> None:
+    folder = put(paths, "completed")
+    found = []
+
+    def tidy() -> None:
+        try:
+            compress(folder / "data.jsonl")
+        except FileNotFoundError:
+            found.append("moved meanwhile")
+
+    ops = Meanwhile("rename_new", folder, tidy)
+    Spool(paths, ops).retry(JOB)
+    ops.other.join(20)
+    assert found == ["moved meanwhile"]
+    assert (paths.state("normal") / JOB / "data.jsonl").read_text() == "{}\n" * 3
 
 
 @pytest.mark.parametrize("fresh", [False, True])
