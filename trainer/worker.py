@@ -14,6 +14,7 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from core.clock import SystemClock, iso
 from core.config import Config
@@ -194,8 +195,8 @@ class Worker:
 
     def _run_config(self, request: RunRequest, folder: Path) -> TrainerConfig:
         config = self._config
-        sidecar = read_if_there(Sidecar, folder / "sidecar.json") or Sidecar()
-        skill, level = sidecar.params.get("skill"), sidecar.params.get("level")
+        params = self._params(folder)
+        skill, level = params.get("skill"), params.get("level")
         return TrainerConfig(
             model=ModelSource(
                 name=self.model, paths=self.paths, config=config.weaver.models[self.model], parent=request.parent
@@ -208,6 +209,15 @@ class Worker:
             output=OutputConfig(every_s=config.weaver.checkpoints.every_s),
             environment=Environment(device="cpu", threads=int(os.environ.get("OMP_NUM_THREADS", "1"))),
         )  # fmt: skip
+
+    def _params(self, folder: Path) -> dict[str, Any]:
+        """Give what the generator says of a job's data: for people only, so damage to it stops no training."""
+        try:
+            sidecar = read_if_there(Sidecar, folder / "sidecar.json")
+        except InvalidData as error:
+            self.log.error("trained without its skill and level: %s", error, extra={"job": folder.name})
+            return {}
+        return sidecar.params if sidecar is not None else {}
 
     def _disk_is_low(self) -> bool:
         """Say whether training must pause: the job goes back into the queue, whence nothing is claimed until there is room."""

@@ -148,14 +148,14 @@ def publish(spool: Spool, folder: Path, ops: Ops = OPS) -> Job:
 
 
 def seal_job(folder: Path, job: Job, ops: Ops = OPS) -> None:
-    """Flush what we wrote. What was dropped is left alone: it may be a pipe, which would not answer.
+    """Flush what we wrote, and the sidecar. Else what was dropped is left alone: it may be a pipe, which would not answer.
 
     attempts.jsonl of a queued job is begun here, with an empty line, so that its first record costs one flush and not three.
     """
     if job.reason is None and not (folder / "attempts.jsonl").exists():
         ops.write_new(folder / "attempts.jsonl", b"\n")
-    for name in ("job.json", "data.jsonl", "quarantine.jsonl"):
+    for name in ("job.json", "sidecar.json", "data.jsonl", "quarantine.jsonl"):
         path = folder / name
-        if path.exists() and path.stat().st_size:
+        if path.is_file() and path.stat().st_size:
             ops.fsync(path)
     ops.fsync(folder)

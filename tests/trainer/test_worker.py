@@ -137,6 +137,15 @@ def test_damaged_order_and_damaged_request_are_said_and_stop_nothing(home: Worke
     assert "job-0/run.json" in log
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema": "weaver.sidecar/99"}'])
+def test_job_with_a_damaged_sidecar_is_trained_without_what_it_says_to_people(home: WorkerHome, content: bytes) -> None:
+    (home.claimed("job-1", sums(8)) / "sidecar.json").write_bytes(content)
+    home.claimed("job-2", sums(8), minute=1)
+    assert Worker(home.paths.home, "tiny").run() == 0
+    assert (home.outcome("job-1"), home.outcome("job-2")) == (Outcome.COMPLETED, Outcome.COMPLETED)
+    assert "job-1/sidecar.json" in (home.paths.logs / "trainer.jsonl").read_text()
+
+
 def test_job_that_can_never_be_trained_costs_no_new_process(home: WorkerHome) -> None:
     bad = home.claimed("job-1", sums(8), minute=1)
     (bad / "data.jsonl").write_bytes(b"no json\n")
