@@ -17,7 +17,7 @@ RUN python -m venv .venv \
     && if [ -n "$TORCH_INDEX" ]; then .venv/bin/pip install --no-cache-dir -c constraints.txt --index-url "$TORCH_INDEX" torch; fi \
     && PIP_NO_CACHE_DIR=1 ./scripts/install.sh
 
-ENV PATH=/app/.venv/bin:$PATH WEAVER_HOME=/data
+ENV PATH=/app/.venv/bin:$PATH WEAVER_HOME=/data WEAVER_IN_CONTAINER=1
 VOLUME /data
 HEALTHCHECK --interval=30s --timeout=10s --start-period=180s CMD ["weaver", "status"]
 CMD ["sh", "-c", "[ -e \"$WEAVER_HOME/config\" ] || cp -r config \"$WEAVER_HOME/\"; exec weaver supervise"]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from core.clock import SystemClock, iso
 from core.files import replace_quick
+from core.jobs.attempts import attempts_of
 from core.jobs.job import DEATH
 from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of
-from core.jobs.spool import attempts_of
 from core.records import encode_pretty, read_if_there
 from core.text.labels import IGNORED
 from trainer import rng

@@ -31,7 +31,12 @@ from weaver.wishes import LastWish, Wishes
 LOOK_S = 0.05
 DEAF_S = 5.0
 ORDER_S = 15.0
+CONTAINER_VARIABLE = "WEAVER_IN_CONTAINER"  # set by the image
 _GIVEN_UP = (State.PARKED, State.FATAL)
+_IN_CONTAINER = (
+    "In a container the Weaver is the main program, and Docker starts it again when it ends. Stop the container: `docker"
+    " compose stop` saves first, and what it stopped stays stopped until `docker compose start`."
+)
 
 
 def _say(text: str) -> None:
@@ -126,11 +131,13 @@ def _is_healthy(paths: Paths, program: ProgramView) -> bool:
 
 
 def down(home: Path) -> int:
-    """Stop everything of this home, whether or not a Weaver runs; give 0. Raises LockHeld.
+    """Stop everything of this home, whether or not a Weaver runs; give 0. Raises LockHeld, and Conflict in a container.
 
     Called by a person it is kept: systemd does not start the factory with the machine until somebody does.
     """
     paths = Paths(home.resolve())
+    if CONTAINER_VARIABLE in os.environ:
+        raise Conflict(detail=_IN_CONTAINER)
     if UNIT_VARIABLE not in os.environ:
         _keep_down(paths)
     weaver = weaver_process(paths)

@@ -16,15 +16,16 @@ from typing import cast
 import msgspec
 
 from core.errors import AlreadyExists, CorruptRecord, IllegalMove, NotFound
-from core.files import OPS, Ops, append_record, move, read_records, remove_left_over, replace_durable, replace_quick
+from core.files import OPS, Ops, append_record, move, remove_left_over, replace_durable, replace_quick
 from core.jobs.archive import held, restore
+from core.jobs.attempts import attempts_of, put_aside
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
 from core.jobs.order import forget_skip, mark_skipped, next_in
 from core.jobs.poison import POISON
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
-from core.records import decode, encode, encode_pretty, read, read_if_there
+from core.records import encode, encode_pretty, read, read_if_there
 
 # verb -> states it leaves, states it may reach. publish starts in .building, so it leaves none.
 MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -160,7 +161,7 @@ class Spool:
                         "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"
                     )
                     raise IllegalMove(job=job, source=state, target="normal", detail=detail)
-                self._put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())))
+                put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())), self._ops)
                 return self._move("retry", job, state, "normal")
         except FileNotFoundError as error:
             raise IllegalMove(job=job, source=state, target="normal", detail=_LOST) from error
@@ -187,7 +188,7 @@ class Spool:
         """Take a queued job into processing/, then write claim.json with the priority it came from. Raises IllegalMove."""
         origin = self.find(job)
         self._check("claim", job, origin, "processing")
-        self._put_aside(self._paths.state(origin) / job, _OF_ONE_ATTEMPT)
+        put_aside(self._paths.state(origin) / job, _OF_ONE_ATTEMPT, self._ops)
         folder = self._move("claim", job, origin, "processing")
         if origin == "low":  # where skipped jobs wait
             forget_skip(self._paths.state(origin), job)
@@ -207,7 +208,7 @@ class Spool:
 
     def reopen(self, job: str) -> None:
         """Let a job in processing/ be trained on from its cursor: put aside the request and result of its last run."""
-        self._put_aside(self._claimed(job, "reopened"), _OF_ONE_ATTEMPT)
+        put_aside(self._claimed(job, "reopened"), _OF_ONE_ATTEMPT, self._ops)
 
     def _claimed(self, job: str, what: str) -> Path:
         state = self.find(job)
@@ -268,7 +269,7 @@ class Spool:
             raise IllegalMove(job=job, source=source, target=target, detail=_LOST) from error
         remove_left_over(folder)
         folder = self._move(verb, job, source, target)
-        self._put_aside(folder, aside)
+        put_aside(folder, aside, self._ops)
         return folder
 
     def _append(self, folder: Path, attempt: Attempt) -> None:
@@ -284,23 +285,3 @@ class Spool:
             return claim.origin
         job = read_if_there(Job, folder / "job.json")
         return job.priority if job is not None else "normal"
-
-    def _put_aside(self, folder: Path, names: Iterable[str]) -> None:
-        """Rename <name>.json to <name>-<attempt>.json (or .jsonl); what is not there is fine."""
-        number = max(1, sum(attempt.event == "claimed" for attempt in attempts_of(folder)))
-        for name in names:
-            path = folder / name
-            free = number
-            while path.exists():
-                try:
-                    move(path, path.with_name(f"{path.stem}-{free}{path.suffix}"), self._ops)
-                except AlreadyExists:
-                    free += 1
-                except FileNotFoundError:
-                    break
-
-
-def attempts_of(folder: Path) -> tuple[Attempt, ...]:
-    """Give the claims of the job in a folder and their ends, in order; none for a folder that is gone. Raises CorruptRecord."""
-    path = folder / "attempts.jsonl"
-    return tuple(decode(Attempt, record, str(path)) for record in read_records(path))

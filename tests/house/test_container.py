@@ -6,13 +6,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
 from core.config_files import compose as judge
 from core.paths import Paths
-from tests.fakes import make_home
+from tests.fakes import home_environment, make_home
 from tests.house.tree import ROOT
 from weaver.systemd import longest_stop_s
 
@@ -50,6 +51,16 @@ def test_compose_has_an_init_a_health_check_a_volume_and_time_to_save() -> None:
     assert f"WEAVER_HOME={home}" in DOCKERFILE and steps("VOLUME") == [home]
     assert int(SERVICE["stop_grace_period"].removesuffix("s")) > longest_stop_s()
     assert "ports" not in SERVICE and SERVICE["network_mode"] == "host", "nothing listens on more than the loopback"
+
+
+def test_what_a_person_stops_is_not_started_again_by_docker(tmp_path: Path) -> None:
+    """`unless-stopped` undoes whatever ends the container from inside: so only the way from outside may stop it."""
+    home = make_home(tmp_path / "home")
+    variables = dict(item.split("=", 1) for item in steps("ENV")[0].split())
+    environ = {**home_environment(home), "WEAVER_IN_CONTAINER": variables["WEAVER_IN_CONTAINER"]}
+    done = subprocess.run([sys.executable, "-m", "weaver", "down"], env=environ, cwd=home.home, capture_output=True, text=True)
+    assert done.returncode == 7 and "docker compose stop" in done.stderr
+    assert not home.desired.exists()
 
 
 def test_allowed_hosts_of_compose_are_a_valid_setting(tmp_path: Path) -> None:
