@@ -11,8 +11,10 @@ import itertools
 import json
 import logging
 import logging.handlers
+import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from core.clock import SystemClock, boot_id, iso
@@ -23,10 +25,12 @@ from core.records import Part
 LOG_BYTES = 20 * 10**6
 LOG_FILES = 5
 EVENT_BYTES = 10**7
-# What programs print, past this module, into logs/<program>.out: weaver/outputs.py cuts what is longer. Until it looks, a
-# second later, a flood of 100,000 lines of 100 bytes a second adds ten million bytes; half as many more are for a late look.
+# What programs print, past this module, into logs/<program>.out: the Weaver cuts what is longer, or without one the program
+# itself when it beats, 2 s later. A flood of 100,000 lines of 100 bytes a second adds 20 million bytes till then; half as many
+# more are for a late beat.
 OUT_BYTES = 20 * 10**6
-OUT_FLOOD_BYTES = 15 * 10**6
+OUT_FLOOD_BYTES = 30 * 10**6
+OUT_KEPT_BYTES = 10**6
 BURST = 200
 LONGEST_HALF = 10_000
 
@@ -94,6 +98,22 @@ def open_log(paths: Paths, program: str) -> logging.Logger:
         old.close()
     logger.addHandler(handler)
     return logger
+
+
+def keep_end(path: Path, kept: int = OUT_KEPT_BYTES) -> None:
+    """Cut what a program has printed down to its end, from a whole line on. Raises OSError.
+
+    In place, because the program holds the file open for appending; a line printed during the cut may be lost.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - kept))
+        tail = file.read()
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, b"(the beginning was cut off)\n" + tail[tail.find(b"\n") + 1 :])
+    finally:
+        os.close(fd)
 
 
 class Event(Part, frozen=True):

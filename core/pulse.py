@@ -1,18 +1,20 @@
 """The heartbeat of one process, and where its service answers: what the Weaver reads to know it is alive, and people to see.
 
 Place in the flow: every program has one and beats every BEAT_S, from the loop that does its work, so that a frozen loop is
-seen. Files written: status/procs/<name>.json, status/endpoints/<service>.json (again when it was deleted). Invariant:
-next_due_mono is a promise; what cannot be written (a full disk) is logged and does not stop the program.
+seen. Files written: status/procs/<name>.json, status/endpoints/<service>.json (again when it was deleted), logs/<name>.out (cut
+when it is too long). Invariant: next_due_mono is a promise; what cannot be written (a full disk) is logged and stops nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import stat
 
 from core import __version__
 from core.clock import Clock, iso
 from core.files import replace_quick
 from core.hosts import Endpoint, read_endpoint
+from core.log import OUT_BYTES, keep_end
 from core.paths import Paths
 from core.process import this_process
 from core.records import encode
@@ -45,12 +47,25 @@ class Pulse:
             beat_at=iso(self._clock.now()), phase=phase, note=note, last_report=report, last_error=error, exit_code=exit_code,
             version=self._version,
         )  # fmt: skip
+        self._cut_output()
         try:
             write_heartbeat(self._paths, beat)
             if self._endpoint is not None and read_endpoint(self._paths, self._endpoint.service) != self._endpoint:
                 self.serve_at(self._endpoint)
         except OSError as problem:
             self._log.error("no heartbeat could be written: %s", problem)
+
+    def _cut_output(self) -> None:
+        """Keep what this process printed bounded, also while no Weaver does."""
+        path = self._paths.logs / f"{self._name}.out"
+        try:
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_size > OUT_BYTES:
+                keep_end(path)
+        except FileNotFoundError:
+            return  # it was started by hand, and prints to a terminal
+        except OSError as problem:
+            self._log.error("%s could not be cut: %s", path, problem)
 
     def serve_at(self, endpoint: Endpoint) -> None:
         """Publish where the service of this process answers, from now on with every beat. Raises OSError."""

@@ -1,8 +1,7 @@
 """Keep logs/<name>.out bounded: what programs print goes past the Weaver straight into these files.
 
-Files written: logs/*.out, in place, because their programs hold them open for appending. A line printed during the cut may be
-lost; the JSON logs are never touched. Invariant: while a Weaver lives no file gets longer than OUT_BYTES and what its
-program prints in LOOK_S, or in FLOOD_LOOK_S once a flood was seen: of 100,000 lines of 100 bytes a second OUT_FLOOD_BYTES.
+Files written: logs/*.out, in place (core/log.py). Invariant: while a Weaver lives no file gets longer than OUT_BYTES and what
+its program prints in LOOK_S, or in FLOOD_LOOK_S once a flood was seen. Without a Weaver programs cut their own (core/pulse.py).
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.log import OUT_BYTES
+from core.log import OUT_BYTES, OUT_KEPT_BYTES, keep_end
 from core.paths import Paths
 
-KEPT_BYTES = 10**6
 LOOK_S = 1.0
 FLOOD_LOOK_S = 0.1
 FLOOD_BYTES = 10**6  # more than this between two looks is a flood
@@ -24,7 +22,7 @@ FLOOD_BYTES = 10**6  # more than this between two looks is a flood
 class Outputs:
     """The .out files of one home: how long each was at the last look."""
 
-    def __init__(self, logs: Path, longest: int = OUT_BYTES, kept: int = KEPT_BYTES) -> None:
+    def __init__(self, logs: Path, longest: int = OUT_BYTES, kept: int = OUT_KEPT_BYTES) -> None:
         self._logs, self._longest, self._kept = logs, longest, kept
         self._lengths: dict[str, int] = {}
         self._due = float("-inf")
@@ -45,7 +43,7 @@ class Outputs:
     def _cut_if_long(self, name: str, length: int) -> int:
         if length <= self._longest:
             return length
-        _cut(self._logs / name, self._kept)
+        keep_end(self._logs / name, self._kept)
         return self._kept
 
 
@@ -54,18 +52,6 @@ def _lengths(logs: Path) -> Iterator[tuple[str, int]]:
         for entry in entries:
             if entry.name.endswith(".out") and entry.is_file(follow_symlinks=False):
                 yield entry.name, entry.stat().st_size
-
-
-def _cut(path: Path, kept: int) -> None:
-    with path.open("rb") as file:
-        file.seek(-kept, os.SEEK_END)
-        tail = file.read()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        os.ftruncate(fd, 0)
-        os.write(fd, b"(the beginning was cut off)\n" + tail[tail.find(b"\n") + 1 :])
-    finally:
-        os.close(fd)
 
 
 def last_words(paths: Paths, name: str, age_s: float) -> str:

@@ -16,7 +16,7 @@ from tests.house.tree import modules
 
 WRITERS = {
     "core/files.py": ("everything", "the four operations that publish"),
-    "core/log.py": ("logs/", "the rotated log of a program; its events, kept once"),
+    "core/log.py": ("logs/", "rotates <program>.jsonl and the events; cuts <program>.out in place: the program holds it open"),
     "core/process.py": ("logs/", "opens <program>.out before exec, so that a program's last words are kept"),
     "core/jobs/adding.py": (".add-", "copies a person's file under a dot-name of the inbox; the move to its name publishes it"),
     "core/jobs/check.py": ("outside of the home", "copies the file that is checked into the temporary folder of its caller"),
@@ -40,7 +40,6 @@ WRITERS = {
     "weaver/drill/site.py": ("outside of the home", "makes a drill's own home in a temporary folder, and removes it"),
     "weaver/drill/storms.py": ("outside of the home", "puts a folder in the place of a log of a drill's own home"),
     "weaver/drill/views.py": ("outside of the home", "tears and deletes the views of a drill's own home"),
-    "weaver/outputs.py": ("logs/", "cuts <program>.out in place: the program holds it open"),
     "weaver/web/upload.py": (".upload-", "receives into a dot-name of the inbox; the move to its name publishes it"),
 }
 PLACES = re.compile(r"\.[a-z].*|logs/|everything|outside of the home")

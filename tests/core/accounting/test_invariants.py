@@ -144,7 +144,7 @@ def test_torn_view_is_a_violation_and_a_missing_one_is_not(paths: Paths) -> None
         ("logs/web.jsonl.3", 22),
         ("logs/web.jsonl.5", 1),
         ("logs/events/web.jsonl", 12),
-        ("logs/web.out", 36),
+        ("logs/web.out", 51),
         ("status/x.json", 70),
     ],
 )
