@@ -225,10 +225,20 @@ def remove_tree(folder: Path, trash: Path, ops: Ops = OPS) -> None:
 
     Nobody ever sees half of it under its name. What a killed deletion left in the trash is deleted too.
     """
+    set_aside(folder, trash, ops)
+    empty(trash)
+
+
+def set_aside(folder: Path, trash: Path, ops: Ops = OPS) -> None:
+    """Take a folder out of sight: one durable rename into the private trash folder, which empty() deletes. Missing is fine."""
     trash.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         move(folder, trash / _own_name(folder.name), ops)
-    for gone in trash.iterdir():
+
+
+def empty(trash: Path) -> None:
+    """Delete what lies in a trash folder, also what a killed deletion left."""
+    for gone in trash.iterdir() if trash.is_dir() else ():
         if gone.is_dir() and not gone.is_symlink():
             shutil.rmtree(gone, ignore_errors=True)
         else:

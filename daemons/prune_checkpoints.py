@@ -3,14 +3,16 @@
 Place in the flow: looks at every model each minute, sooner when the disk is near its floor. Removes weights and training states
 that core.checkpoints.retention names, what lies in models/<model>/.trash, what a dead trainer left in .staging and state/, and
 the temporary files of killed writers; the data of jobs that are done it has compressed and bounded (daemons/pruning). Writes
-missing ledger copies first. Invariants: a removal is one rename into .trash, then deletion; weights go only after their ledger
-copy is there; records (ledger copies, scores, deployments, job.json, plan.json, attempts) stay.
+missing ledger copies first. Invariants: a removal is one rename into .trash, then deletion; what may go is asked anew for each
+one; weights go only after their ledger copy is there; records (ledger copies, scores, deployments, job.json, plan.json,
+attempts) stay.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from core.checkpoints.ledger import Ledger
@@ -19,11 +21,12 @@ from core.checkpoints.removal import (
     bytes_in,
     holdings,
     left_over,
-    must_stay,
-    remove_state,
-    remove_weights,
+    removing,
     sweep,
+    take_state,
+    take_weights,
     temporaries,
+    wanted_by_people,
 )
 from core.checkpoints.retention import Keeping, removable
 from core.errors import InvalidData
@@ -85,25 +88,39 @@ class PruneCheckpoints:
         return self._sizes[folder]
 
     def _prune(self, ctx: Context, ledger: Ledger, model: str, room: int) -> Iterator[str]:
-        """Remove states and weights of one model. Raises InvalidData when its history or deployments cannot be read."""
-        candidates = _candidates(ctx.paths, model)
-        kept = [*must_stay(ctx.paths, ledger, model), *(candidates or ())]
-        there = holdings(ctx.paths, ledger, model, self._size_of)
+        """Remove states and weights of one model. Raises InvalidData when its history or deployments cannot be read.
+
+        What may go is asked anew for each removal: meanwhile gigabytes were deleted, and something may be wanted by now.
+        """
         self._sizes = {folder: size for folder, size in self._sizes.items() if folder.exists()}
-        removal = removable(there, _keeping(ctx), kept)
-        is_unranked = candidates is None and model == ctx.config.weaver.model
-        things = [("state", name) for name in removal.states]
-        things += [] if is_unranked else [("weights", name) for name in removal.weights]
-        for kind, name in things:
-            if room <= 0:
-                return
-            if kind == "state":
-                remove_state(ctx.paths, model, name)
-            elif not remove_weights(ctx.paths, model, name):
-                continue
+        mine, keeping, left = ctx.paths.model(model), _keeping(ctx), set[tuple[str, str]]()
+        if not self._named(ctx, ledger, model, keeping):  # this also measures what is new, while nobody waits for it
+            return
+        while room > 0:
+            with removing(ctx.paths, model):
+                thing = next((one for one in self._named(ctx, ledger, model, keeping) if one not in left), None)
+                if thing is None:
+                    return
+                kind, name = thing
+                size = self._size_of(mine.training_state(name) if kind == "state" else mine.checkpoint(name))
+                if kind == "state":
+                    take_state(ctx.paths, model, name)
+                elif not take_weights(ctx.paths, model, name):
+                    left.add(thing)
+                    continue
+            keeping = replace(keeping, wanted_bytes=max(0, keeping.wanted_bytes - size))
             room -= 1
             ctx.event("removed", what=f"{kind} of {name}", model=model)
             yield f"{model}: {kind} of {name}"
+
+    def _named(self, ctx: Context, ledger: Ledger, model: str, keeping: Keeping) -> list[tuple[str, str]]:
+        """Give what may go of a model now, in order, as (state or weights, checkpoint). Raises InvalidData."""
+        candidates = _candidates(ctx.paths, model)
+        kept = [*wanted_by_people(ctx.paths, ledger, model), *(candidates or ())]
+        removal = removable(holdings(ctx.paths, ledger, model, self._size_of), keeping, kept)
+        is_unranked = candidates is None and model == ctx.config.weaver.model
+        things = [("state", name) for name in removal.states]
+        return things if is_unranked else things + [("weights", name) for name in removal.weights]
 
 
 def _keeping(ctx: Context) -> Keeping:

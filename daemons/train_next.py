@@ -115,7 +115,7 @@ class TrainNext:
             try:
                 model, target = ledger.resolve(str(order.args.get("checkpoint")), removed=True)
                 reason = f"reset by {order.by}" + (f": {order.args['reason']}" if order.args.get("reason") else "")
-                gone = reset_head(ledger, model, target, reason, at)
+                gone = reset_head(ctx.paths, ledger, model, target, reason, at)
             except (Conflict, NotFound, InvalidData) as error:
                 answer(ctx.paths, self.name, order, False, str(error))
                 continue

@@ -2,22 +2,25 @@
 
 Place in the flow: prune_checkpoints, `weaver ckpt rm` and `weaver mend` all remove through here. Under models/<model>/ it
 removes <checkpoint>/, state/<checkpoint>/ and what lies in .trash and .staging. Invariants: a removal is one rename into
-.trash, then deletion; weights go only after their ledger copy is there; records stay.
+.trash, under the lock that whoever wants a checkpoint kept takes too, then deletion; weights go only after their ledger copy is
+there; records stay.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.ledger import SIDECAR, Ledger
+from core.checkpoints.protection import deciding
 from core.checkpoints.retention import Holdings, needed_by_training
 from core.checkpoints.standing import Standing
 from core.errors import InvalidData
+from core.files import empty, remove_tree, replace_durable, set_aside
 from core.files import left_over as left_over_files
-from core.files import remove_tree, replace_durable
 from core.names import is_identifier
 from core.paths import Paths
 from core.process import ProcessRef, is_alive
@@ -44,10 +47,19 @@ def must_stay(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:
 
     Raises InvalidData when its history or its deployments cannot be read.
     """
-    reasons = dict.fromkeys(ledger.pins(model), "it is pinned: `weaver ckpt unpin` it first")
+    return wanted_by_people(paths, ledger, model) | needed_by_training(holdings(paths, ledger, model))
+
+
+def wanted_by_people(paths: Paths, ledger: Ledger, model: str) -> dict[str, str]:
+    """Give the checkpoints that are pinned, served (also those whose decision is being written) or were served before.
+
+    Raises InvalidData when the deployments cannot be read.
+    """
     at = Standing.of(paths, ledger, model)
-    served = {at.current: "it is served", at.previous: "it was served before: a rollback goes back to it"}
-    return reasons | needed_by_training(holdings(paths, ledger, model)) | {name: why for name, why in served.items() if name}
+    served = {at.previous: "it was served before: a rollback goes back to it", at.alias(): "it is served"}
+    served[at.current] = "it is served"
+    reasons = dict.fromkeys(ledger.pins(model), "it is pinned: `weaver ckpt unpin` it first")
+    return reasons | {name: why for name, why in served.items() if name is not None}
 
 
 def folders_of(paths: Paths, model: str, checkpoint: str) -> list[Path]:
@@ -68,17 +80,31 @@ def bytes_in(folders: Iterable[Path]) -> int:
     return total
 
 
-def remove_state(paths: Paths, model: str, checkpoint: str) -> None:
-    """Remove the training state of a checkpoint; nobody ever sees half of it."""
-    remove_tree(paths.model(model).training_state(checkpoint), paths.model(model).trash)
+@contextmanager
+def removing(paths: Paths, model: str) -> Iterator[None]:
+    """Ask inside what must stay and take away what need not: nothing is pinned, served or reset to in between.
+
+    What was taken is deleted afterwards, when nobody waits for it any more.
+    """
+    with deciding(paths.model(model)):
+        yield
+    empty(paths.model(model).trash)
 
 
-def remove_weights(paths: Paths, model: str, checkpoint: str) -> bool:
-    """Remove the weights of a checkpoint; False, with nothing removed, while it has no ledger copy (Ledger.keep_copies)."""
+def take_state(paths: Paths, model: str, checkpoint: str) -> None:
+    """Take away the training state of a checkpoint; nobody ever sees half of it. Only inside removing()."""
+    set_aside(paths.model(model).training_state(checkpoint), paths.model(model).trash)
+
+
+def take_weights(paths: Paths, model: str, checkpoint: str) -> bool:
+    """Take away the weights of a checkpoint; False, with nothing done, while it has no ledger copy (Ledger.keep_copies).
+
+    Only inside removing().
+    """
     if not paths.model(model).ledger(checkpoint).exists():
         return False
     _mend_copy(paths.model(model).checkpoint(checkpoint) / SIDECAR, paths.model(model).ledger(checkpoint))
-    remove_tree(paths.model(model).checkpoint(checkpoint), paths.model(model).trash)
+    set_aside(paths.model(model).checkpoint(checkpoint), paths.model(model).trash)
     return True
 
 

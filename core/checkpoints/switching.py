@@ -1,8 +1,8 @@
 """Moving the alias of a model on one oracle: stage, prove, flip, prove again.
 
-Place in the flow: deploy_best decides and records, this does. Files read: the checkpoint's folder. Invariant: Proved is given
-only after the oracle's own numbers were compared; whatever the oracle refuses about a checkpoint is a Mismatch with its words,
-while an oracle that is away or a wrong key is raised.
+Place in the flow: deploy_best decides and records, this does. Files read: the checkpoint's folder. Invariants: Proved is given
+only after the oracle's own numbers were compared; what was flipped to is there, and no removal takes it from then on; whatever
+the oracle refuses about a checkpoint is a Mismatch with its words, while an oracle that is away or a wrong key is raised.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.checkpoints.fingerprint import Mismatch, Proved
-from core.checkpoints.ledger import verify
+from core.checkpoints.ledger import is_complete, verify
+from core.checkpoints.protection import deciding
 from core.checkpoints.proving import prove_served
 from core.checkpoints.served import CHAMPION
 from core.errors import InvalidData, RemoteRefused
@@ -45,6 +46,10 @@ class Switch:
             self.oracle.alias(CHAMPION, self._id(checkpoint))
         except RemoteRefused as error:
             return self._refused(checkpoint, error)
+        with deciding(self.paths):  # a removal that asked before the alias meant it has ended, and a later one leaves it
+            is_there = is_complete(self.paths.checkpoint(checkpoint))
+        if not is_there:
+            return Mismatch(f"the weights of {checkpoint} were removed meanwhile", float("inf"), None)
         return self.prove(checkpoint, weights_id)
 
     def prove(self, checkpoint: str, weights_id: str) -> Proved | Mismatch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from core.checkpoints.champion import read_champion
 from core.checkpoints.deployment import Deployment
+from core.checkpoints.protection import deciding
+from core.checkpoints.removal import take_weights
 from core.checkpoints.served import Serving, read_deployments, read_serving, served, serving_path
 from core.checkpoints.standing import MOST_FAILURES, RETRY_S
 from core.clock import boot_id, iso
@@ -24,6 +28,7 @@ from tests.core.checkpoints.checkpoint_builder import logprob_of, make_checkpoin
 from tests.core.checkpoints.score_builder import committed_suites, put_score
 from tests.daemons.home_builder import TestHome
 from tests.daemons.oracle_fake import FakeOracle
+from tests.waiting import is_awaited
 
 SIZE = {name: len(suite.items) for name, suite in committed_suites().items()}
 
@@ -247,6 +252,27 @@ def test_alias_that_answers_as_another_checkpoint_after_the_flip_is_rolled_back(
     factory.tick()
     assert factory.verdicts[-1] == ("rolled_back", second) and factory.alias == first
     assert f"champion was answered by tiny/{factory.names[0]}" in factory.records[-1].reason
+
+
+def test_candidate_that_a_removal_takes_under_the_flip_is_rolled_back(factory: Deploying) -> None:
+    """The removal asked what must stay before the alias meant it: it is waited for, or its weights went once it is proved."""
+    first = factory.grow(10, binary=40, syllables=60)
+    mine, is_ours, began = factory.home.paths.model("tiny"), threading.Event(), list[bool]()
+
+    def remove() -> None:
+        with deciding(mine):
+            is_ours.set()
+            deadline = time.monotonic() + 60
+            while not (is_late := is_awaited(mine.root)) and time.monotonic() < deadline and not factory.records:
+                pass
+            began.append(is_late)
+            take_weights(factory.home.paths, "tiny", first)
+
+    removal = threading.Thread(target=remove)
+    factory.oracle.on_alias[first] = lambda: (removal.start(), is_ours.wait(60))[0]
+    factory.tick()
+    removal.join(60)
+    assert began == [True] and factory.verdicts == [("rolled_back", first)] and factory.alias == factory.names[0]
 
 
 def test_first_deployment_that_fails_after_the_flip_goes_back_to_the_base(factory: Deploying) -> None:

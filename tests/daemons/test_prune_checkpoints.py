@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.checkpoints.champion import Champion
 from core.checkpoints.checkpoint import Pin
 from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import Ledger, verify
+from core.checkpoints.pins import pin as put_pin
 from core.checkpoints.ranking import Ranked, Ranking
 from core.checkpoints.removal import LEFT_OVER_S
+from core.checkpoints.reset import reset_head
 from core.checkpoints.retention import NEWEST
 from core.checkpoints.served import append_deployment
 from core.clock import boot_id
-from core.config import CheckpointsConfig, WeaverConfig
+from core.config import CheckpointsConfig, DiskConfig, WeaverConfig
 from core.jobs.job import Job, LineCounts, Maker
 from core.jobs.spool import Spool
 from core.process import start_ticks
@@ -92,6 +97,50 @@ def test_old_weights_and_states_go_and_their_records_stay(home: TestHome) -> Non
     for name in ledger.names("tiny"):
         verify(home.paths.model("tiny").checkpoint(name))
     assert PruneCheckpoints().tick(home.context("prune_checkpoints")).did == 0
+
+
+@pytest.mark.parametrize("kind", ["pinned", "deployed", "aliased", "reset to", "a candidate"])
+def test_what_is_wanted_since_the_first_removal_of_a_tick_stays(home: TestHome, kind: str) -> None:
+    names = history(home, 15)
+    rank(home)
+    mine, ledger, wanted, done = home.paths.model("tiny"), Ledger(home.paths), names[3], list[str]()
+
+    def want(text: str) -> None:
+        done.append(text)
+        if len(done) != (1 if kind == "reset to" else 14):  # states go first, and a reset wants one of them
+            return
+        assert ledger.is_complete("tiny", wanted), "there was nothing to keep"
+        if kind == "pinned":
+            put_pin(home.paths, "tiny", wanted, "keep it", "2026-11-20T21:30:00.000Z")
+        elif kind == "deployed":
+            deploy(home, wanted, None)
+        elif kind == "aliased":
+            champion = Champion(alias="tiny/champion", checkpoint=wanted, weights_id="0" * 16, at="2026-11-20T21:30:00.000Z")
+            mine.champion.write_bytes(encode_pretty(champion))
+        elif kind == "a candidate":
+            rank(home, wanted)
+        else:
+            reset_head(home.paths, ledger, "tiny", wanted, "harmful", "2026-11-20T21:30:00.000Z")
+
+    daemon = PruneCheckpoints()
+    daemon.tick(replace(home.context("prune_checkpoints"), beat=want))
+    tick_until_done(home, daemon)
+    assert wanted in ledger.names("tiny") and ledger.has_state("tiny", wanted) == (kind == "reset to")
+    assert not ledger.has_state("tiny", names[4]), "what nobody wants goes"
+    assert kind == "reset to" or names[4] not in ledger.names("tiny")
+
+
+def test_room_that_a_full_disk_needs_is_made_once(home: TestHome) -> None:
+    free = shutil.disk_usage(home.paths.home).free
+    disk = DiskConfig(floor_gb=free / 2**30)  # a quarter of what is free is wanted
+    home.configure(weaver=WeaverConfig(checkpoints=CheckpointsConfig(keep_gb=1e9, keep_h=1e6), disk=disk))
+    names = history(home, 15)
+    rank(home)
+    for name in names:
+        with (home.paths.model("tiny").checkpoint(name) / "model.safetensors").open("r+b") as file:
+            file.truncate(free // 10)  # holes, not blocks
+    PruneCheckpoints().tick(home.context("prune_checkpoints"))
+    assert Ledger(home.paths).names("tiny") == [names[0], *names[4:]]
 
 
 def test_one_tick_removes_a_bounded_number_and_asks_for_the_next(home: TestHome) -> None:

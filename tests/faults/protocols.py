@@ -189,7 +189,7 @@ def _is_beating(stage: Stage) -> list[str]:
 def _take_back(stage: Stage, ops: Ops = OPS) -> None:
     ledger = Ledger(stage.paths)
     base = ledger.names("tiny")[0]
-    reset_head(ledger, "tiny", base, "test", AT, ops)
+    reset_head(stage.paths, ledger, "tiny", base, "test", AT, ops)
 
 
 def _take_back_again(stage: Stage) -> None:

@@ -25,7 +25,7 @@ def test_request_of_before_a_reset_goes_on_from_the_new_head(home: TrainingHome)
     kept = stopped(home, "job-1", 1)
     cut = stopped(home, "job-1", 1)
     below = stopped(home, "job-2", 1)
-    reset_head(home.ledger, "tiny", kept, "", AT)
+    reset_head(home.paths, home.ledger, "tiny", kept, "", AT)
     assert [resume_point(home.ledger, "tiny", parent) for parent in (None, kept, cut, below)] == [kept] * 4
     folder = home.paths.state("processing") / "job-1"
     assert home.engine().run_job(home.config(folder, parent=below)).success
@@ -41,7 +41,7 @@ def test_job_that_was_begun_on_what_was_taken_back_begins_anew_in_its_order(home
     stopped(home, "job-1", 1)
     stopped(home, "job-2", 1)
     before = home.plan("job-2")
-    reset_head(home.ledger, "tiny", kept, "", AT)
+    reset_head(home.paths, home.ledger, "tiny", kept, "", AT)
     folder = home.paths.state("processing") / "job-2"
     assert home.stopping_at(1).run_job(home.config(folder)).rows_done == 8
     after = home.plan("job-2")
@@ -64,7 +64,7 @@ def test_rows_of_an_earlier_time_are_no_cursor_of_a_plan_that_was_taken_back(hom
     stopped(home, "job-2", 1)
     (folder / "plan.json").rename(folder / "plan-1.json")
     stopped(home, "job-1", 1)
-    reset_head(home.ledger, "tiny", kept, "", AT)
+    reset_head(home.paths, home.ledger, "tiny", kept, "", AT)
     assert home.engine().run_job(home.config(folder)).success
     assert home.last().parent == kept
     assert [(span.rows_from, span.rows_to) for span in home.last().consumed] == [(0, 24)]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from core.checkpoints.ledger import Ledger
-from core.checkpoints.removal import bytes_in, folders_of, must_stay, remove_state, remove_weights
+from core.checkpoints.removal import bytes_in, folders_of, must_stay, removing, take_state, take_weights
 from core.clock import SystemClock
 from core.errors import Conflict
 from core.liveness import Liveness
@@ -106,10 +106,11 @@ def _remove(paths: Paths, ledger: Ledger, chosen: list[tuple[str, str]]) -> None
     for model in {model for model, _ in chosen}:
         ledger.keep_copies(model)
     for model, name in chosen:
-        why = must_stay(paths, ledger, model).get(name)
-        if why is not None:
-            raise Conflict(detail=f"{model}/{name} stays: {why}.")
-        remove_state(paths, model, name)
-        if not remove_weights(paths, model, name):
-            raise Conflict(detail=f"The weights of {model}/{name} stay: there is no ledger copy of its record.")
+        with removing(paths, model):
+            why = must_stay(paths, ledger, model).get(name)
+            if why is not None:
+                raise Conflict(detail=f"{model}/{name} stays: {why}.")
+            take_state(paths, model, name)
+            if not take_weights(paths, model, name):
+                raise Conflict(detail=f"The weights of {model}/{name} stay: there is no ledger copy of its record.")
         print_message(f"{model}/{name} is removed.")

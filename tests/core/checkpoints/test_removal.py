@@ -16,8 +16,9 @@ from core.checkpoints.removal import (
     folders_of,
     left_over,
     must_stay,
-    remove_weights,
+    removing,
     sweep,
+    take_weights,
     temporaries,
 )
 from core.errors import Conflict, NotFound
@@ -33,6 +34,12 @@ def paths(tmp_path: Path) -> Paths:
     paths = Paths(tmp_path)
     paths.make()
     return paths
+
+
+def remove_weights(paths: Paths, name: str) -> bool:
+    with removing(paths, "tiny"):
+        is_taken = take_weights(paths, "tiny", name)
+    return is_taken
 
 
 def chain(paths: Paths, count: int) -> list[str]:
@@ -69,9 +76,9 @@ def test_pin_of_what_is_gone_leaves_no_pin_behind(paths: Paths) -> None:
 def test_weights_without_a_ledger_copy_are_not_removed(paths: Paths) -> None:
     [name] = chain(paths, 1)
     paths.model("tiny").ledger(name).unlink()
-    assert not remove_weights(paths, "tiny", name) and Ledger(paths).is_complete("tiny", name)
+    assert not remove_weights(paths, name) and Ledger(paths).is_complete("tiny", name)
     Ledger(paths).keep_copies("tiny")
-    assert remove_weights(paths, "tiny", name) and not Ledger(paths).is_complete("tiny", name)
+    assert remove_weights(paths, name) and not Ledger(paths).is_complete("tiny", name)
 
 
 def test_torn_copy_is_made_whole_before_the_weights_go_and_a_torn_record_spoils_no_copy(paths: Paths) -> None:
@@ -81,7 +88,7 @@ def test_torn_copy_is_made_whole_before_the_weights_go_and_a_torn_record_spoils_
     paths.model("tiny").ledger(names[0]).write_bytes(b"")
     (paths.model("tiny").checkpoint(names[1]) / SIDECAR).write_bytes(b"torn")
     for name in names:
-        assert remove_weights(paths, "tiny", name)
+        assert remove_weights(paths, name)
         assert Ledger(paths).get("tiny", name).parent == base
 
 

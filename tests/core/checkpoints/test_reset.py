@@ -39,7 +39,7 @@ def test_head_goes_back_and_does_not_advance_into_what_was_taken_back(paths: Pat
     ledger = Ledger(paths)
     advance_head(ledger, "tiny", AT)
     assert ledger.chain("tiny")[0] == names[3]
-    assert reset_head(ledger, "tiny", names[1], "harmful", AT) == [names[3], names[2]]
+    assert reset_head(paths, ledger, "tiny", names[1], "harmful", AT) == [names[3], names[2]]
     for _ in range(2):
         advance_head(ledger, "tiny", AT)
         assert ledger.chain("tiny") == [names[1], names[0]]
@@ -53,11 +53,11 @@ def test_training_after_a_reset_is_the_new_history_and_a_second_reset_keeps_the_
     names = history(paths, 0, 10, 20)
     ledger = Ledger(paths)
     advance_head(ledger, "tiny", AT)
-    reset_head(ledger, "tiny", names[1], "first", AT)
+    reset_head(paths, ledger, "tiny", names[1], "first", AT)
     new = history(paths, 15, 25, parent=names[1], suffix="-2")
     advance_head(ledger, "tiny", AT)
     assert ledger.chain("tiny") == [new[1], new[0], names[1], names[0]]
-    reset_head(ledger, "tiny", names[0], "second", AT)
+    reset_head(paths, ledger, "tiny", names[0], "second", AT)
     advance_head(ledger, "tiny", AT)
     assert ledger.chain("tiny") == [names[0]]
     head = ledger.head("tiny")
@@ -70,7 +70,7 @@ def test_going_on_from_what_was_taken_back_means_head(paths: Paths) -> None:
     ledger = Ledger(paths)
     advance_head(ledger, "tiny", AT)
     assert [where_to_go_on(ledger, "tiny", name) for name in names] == names
-    reset_head(ledger, "tiny", names[1], "", AT)
+    reset_head(paths, ledger, "tiny", names[1], "", AT)
     assert [where_to_go_on(ledger, "tiny", name) for name in names] == [names[0], names[1], names[1], names[1]]
 
 
@@ -78,7 +78,7 @@ def test_what_was_taken_back_is_not_needed_for_training_any_more(paths: Paths) -
     names = history(paths, 0, 10, 20)
     ledger = Ledger(paths)
     advance_head(ledger, "tiny", AT)
-    reset_head(ledger, "tiny", names[1], "", AT)
+    reset_head(paths, ledger, "tiny", names[1], "", AT)
     assert set(needed_by_training(holdings(paths, ledger, "tiny"))) == {names[0], names[1]}
 
 
@@ -101,7 +101,7 @@ def test_checkpoint_that_training_cannot_continue_from_is_refused(paths: Paths, 
     with pytest.raises(Conflict, match=told):
         refuse_reset(ledger, "tiny", target)
     with pytest.raises(Conflict, match=told):
-        reset_head(ledger, "tiny", target, "", AT)
+        reset_head(paths, ledger, "tiny", target, "", AT)
     assert ledger.head("tiny") == before
 
 
