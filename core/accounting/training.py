@@ -3,48 +3,96 @@
 Place in the flow: core/accounting/audit.py asks. Reads the records of the checkpoints from head to step 0 and plan.json of
 every job that they name; writes nothing. Invariant: a row of a plan is trained once for each time the job was trained from its
 start, so that each line is trained exactly `epochs` times in a completed job that was not reverted.
+
+Reading takes seconds and a factory at work goes on: a job is called wrong only by what is so while the job stands still, from
+before its history is read until after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from core.accounting.records import Findings
 from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData, NotFound
-from core.jobs.poison import poison_of
+from core.jobs.poison import POISON, poison_of
 from core.jobs.spool import Spool
 from core.paths import Paths
 from core.records import read
 from core.runs.run import Plan, RowSpan
 
+# How often a job that moves on each time is looked at again; one that never stands still is at work, and the next audit's.
+LOOKS = 5
+
 
 def check_training(paths: Paths, ledger: Ledger) -> Findings:
     """Compare what the surviving history consumed with the plans."""
     findings = Findings()
-    spool = Spool(paths)
     for model in ledger.models():
+        history = _History(paths, ledger, model)
+        judged = history.judge()
+        findings.checked += len(judged)
+        doubted = [job for job, texts in judged.items() if texts != []]
+        for _ in range(LOOKS):
+            before = {job: history.standing(job) for job in doubted}
+            judged = history.judge(before) if before else {}
+            doubted = []
+            for job, texts in judged.items():
+                if texts is None or (texts and history.standing(job) != before[job]):
+                    doubted.append(job)
+                    continue
+                for text in texts:
+                    findings.add(f"{job}: {text}")
+    return findings
+
+
+class _History:
+    """What the checkpoints of a model consumed, against the plans of its jobs; everything is read anew each time."""
+
+    def __init__(self, paths: Paths, ledger: Ledger, model: str) -> None:
+        self._paths, self._ledger, self._model = paths, ledger, model
+        self._spool = Spool(paths)
+
+    def judge(self, jobs: Collection[str] | None = None) -> dict[str, list[str] | None]:
+        """Say of each job of the surviving history, or of those named, what does not fit; None: it moved under our eyes."""
         try:
-            chain = ledger.chain(model)
-            spans = _spans(ledger, model, chain)
-            reverted = _spans(ledger, model, set(ledger.links(model)) - set(chain))
+            chain = self._ledger.chain(self._model)
+            spans = _spans(self._ledger, self._model, chain)
+            reverted = _spans(self._ledger, self._model, set(self._ledger.links(self._model)) - set(chain))
         except InvalidData:  # told by I1
-            continue
-        for job, consumed in sorted(spans.items()):
+            return {}
+        judged: dict[str, list[str] | None] = {}
+        for job in sorted(spans if jobs is None else spans.keys() & jobs):
             try:
-                state, folder = spool.find(job), spool.folder(job)
-                plans = _plans(folder)
-                poison = {line.line for line in poison_of(folder)}
+                state = self._spool.find(job)
+                folder = self._paths.state(state) / job
+                plans, poison = _plans(folder), {line.line for line in poison_of(folder)}
             except NotFound:  # told by I1
                 continue
-            except (InvalidData, FileNotFoundError) as error:
-                findings.add(f"{job}: {error}")
+            except FileNotFoundError:
+                judged[job] = None
                 continue
-            findings.checked += 1
-            for text in _wrong(consumed, plans, poison, state == "completed" and job not in reverted):
-                findings.add(f"{job}: {text}")
-    return findings
+            except InvalidData as error:
+                judged[job] = [str(error)]
+                continue
+            is_done = state == "completed" and job not in reverted
+            judged[job] = list(_wrong(spans[job], plans, poison, is_done)) if plans or folder.is_dir() else None
+        return judged
+
+    def standing(self, job: str) -> tuple[object, ...]:
+        """Say what a job is judged by beside its history: its state, and which files its plans and its poison are."""
+        try:
+            folder = self._paths.state(state := self._spool.find(job)) / job
+        except NotFound:
+            return ()
+        found: list[object] = [state]
+        for path in (folder / POISON, *_plan_paths(folder)):
+            with contextlib.suppress(FileNotFoundError):
+                facts = path.stat()
+                found.append((path.name, facts.st_ino, facts.st_mtime_ns, facts.st_size))
+        return tuple(found)
 
 
 def _spans(ledger: Ledger, model: str, names: Iterable[str]) -> dict[str, list[RowSpan]]:
@@ -56,9 +104,12 @@ def _spans(ledger: Ledger, model: str, names: Iterable[str]) -> dict[str, list[R
 
 
 def _plans(folder: Path) -> list[Plan]:
+    return [read(Plan, path) for path in _plan_paths(folder)]
+
+
+def _plan_paths(folder: Path) -> list[Path]:
     """Give the plan in force first, then those that were put aside when the job was queued afresh."""
-    paths = sorted(folder.glob("plan*.json"), key=lambda path: (path.name != "plan.json", path.name))
-    return [read(Plan, path) for path in paths]
+    return sorted(folder.glob("plan*.json"), key=lambda path: (path.name != "plan.json", path.name))
 
 
 def _wrong(spans: Sequence[RowSpan], plans: Sequence[Plan], poison: set[int], is_done: bool) -> Iterator[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -13,17 +16,18 @@ import pytest
 
 from core.accounting.audit import audit
 from core.accounting.files import check_bounds, check_views
+from core.accounting.training import LOOKS, check_training
 from core.checkpoints.champion import Champion
 from core.checkpoints.checkpoint import Checkpoint
 from core.checkpoints.deployment import Deployment
-from core.checkpoints.ledger import SIDECAR, Ledger, write_manifest
+from core.checkpoints.ledger import SIDECAR, Ledger, Link, write_manifest
 from core.checkpoints.pins import pin
 from core.checkpoints.served import append_deployment
 from core.files import replace_quick
 from core.jobs.poison import PoisonLine, add_poison
 from core.jobs.spool import Spool
 from core.log import OUT_BYTES, OUT_FLOOD_BYTES
-from core.paths import Paths
+from core.paths import STATES, Paths
 from core.records import decode, encode_pretty
 from core.runs.run import RowSpan
 from tests.core.accounting.test_lines import put_head, put_plan, train, violations
@@ -117,6 +121,64 @@ def test_job_queued_afresh_may_be_trained_again(paths: Paths) -> None:
     first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 1, [1]))
     put_head(paths, consume(paths, 20, first, rows(job, 0, 1, [1])))
     assert audit(paths).ok
+
+
+class Meanwhile(Ledger):
+    """A ledger under which a factory at work does something once its history was read: each thing in one reading."""
+
+    def __init__(self, paths: Paths, *things: Callable[[], object]) -> None:
+        super().__init__(paths)
+        self.things = list(things)
+
+    def links(self, model: str) -> dict[str, Link]:
+        """Read what was read last of a history, then let something happen."""
+        found = super().links(model)
+        if self.things:
+            self.things.pop(0)()
+        return found
+
+
+def test_job_that_is_saved_and_completed_while_the_audit_reads_is_no_violation(paths: Paths) -> None:
+    job = put_job(paths, "processing", accepted=4)
+    put_plan(paths, job, 4)
+    half = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2]))
+    put_head(paths, half)
+
+    def save() -> None:
+        put_head(paths, consume(paths, 20, half, rows(job, 2, 4, [3, 4])))
+        (paths.state("processing") / job).rename(paths.state("completed") / job)
+
+    assert check_training(paths, Meanwhile(paths, save)).texts == []
+
+
+def test_job_that_moves_is_judged_once_it_stands_still(paths: Paths) -> None:
+    job = put_job(paths, "completed", accepted=2)
+    put_plan(paths, job, 2)
+    first = consume(paths, 10, consume(paths, 0, None), rows(job, 0, 2, [1, 2]))
+    put_head(paths, consume(paths, 20, first, rows(job, 0, 2, [1, 2])))
+    folders = [paths.state(state) / job for state in ("completed", "failed")]
+
+    def move() -> None:
+        source, target = sorted(folders, key=Path.exists, reverse=True)
+        source.rename(target)
+
+    for moves in range(LOOKS + 1):
+        told = check_training(paths, Meanwhile(paths, *[move] * moves)).texts
+        assert [text.partition(": ")[2] for text in told][:1] == ["row 0 (of 2) was trained 2 times, planned 1 times"]
+    assert check_training(paths, Meanwhile(paths, *[move] * (LOOKS + 1))).texts == [], "it is at work"
+
+
+def test_job_whose_folder_is_moved_under_the_audit_has_its_plan(paths: Paths) -> None:
+    job = put_job(paths, "high", accepted=1)
+    put_plan(paths, job, 1)
+    put_head(paths, consume(paths, 10, consume(paths, 0, None), rows(job, 0, 1, [1])))
+    deadline, states = time.monotonic() + 2.0, itertools.pairwise(itertools.cycle(STATES))
+    with ThreadPoolExecutor(1) as worker:
+        while time.monotonic() < deadline:  # one move at a time: no job comes back to a state within one look at it
+            source, target = next(states)
+            moved = worker.submit((paths.state(source) / job).rename, paths.state(target) / job)
+            assert check_training(paths, Ledger(paths)).texts == []
+            moved.result(60)
 
 
 # -- I3, I4, I12: files ----------------------------------------------------------------------------------------------
