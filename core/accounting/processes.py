@@ -2,18 +2,23 @@
 
 Place in the flow: core/accounting/audit.py asks, once at its beginning and once at its end: what stands only in one of the two
 looks was just starting or ending. Reads /proc and status/; writes nothing, signals nobody.
+
+status/ may be deleted at any moment: the Weaver and the trainer are also known by the kernel locks that they hold, and by the
+Weaver what it started. Its view says whom it adopted; a living Weaver soon writes it again: until then nobody is lost.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.accounting.records import Findings
 from core.liveness import TRAINER, WEAVER, Liveness
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, parent_of, spawned, zombies_of
-from core.status import DaemonStatus, State, is_fresh, read_heartbeat
+from core.process import ProcessRef, is_alive, lock_holder, parent_of, spawned, zombies_of
+from core.status import DaemonStatus, State, is_fresh, read_heartbeat, read_supervisor_view
 
 ALONE = (WEAVER, TRAINER)
 """Programs of which a home has one, by kernel locks; of the others the Weaver starts one."""
@@ -40,11 +45,14 @@ def look(paths: Paths, mono: float) -> Look:
         if is_alive(ref) and parents[pid] not in ours:
             heads.setdefault(program, []).append(pid)
     double = frozenset(f"{len(pids)} processes of {name}: {sorted(pids)}" for name, pids in heads.items() if len(pids) > 1)
+    weaver = _holder(paths.home)
     known = {row.pid for row in rows} | {beat.pid for name in ALONE if (beat := read_heartbeat(paths, name)) is not None}
+    known |= {weaver, _holder(paths.models)}
+    is_told = weaver is None or read_supervisor_view(paths) is not None
     lost = {
         f"process {pid} ({ours[pid][0]}) is ours and nobody looks after it"
         for pid in ours
-        if not _leads_to(pid, known, parents)
+        if is_told and not _leads_to(pid, known, parents)
     }
     lost |= {
         f"process {pid} is a zombie of {parent}"
@@ -77,6 +85,18 @@ def compare(first: Look, last: Look) -> tuple[Findings, Findings, Findings]:
         for text in sorted(both):
             findings.add(text)
     return found
+
+
+def _holder(folder: Path) -> int | None:
+    """Give the process that has locked a folder: the home's is the Weaver, that of models/ the trainer."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return lock_holder(fd)
+    finally:
+        os.close(fd)
 
 
 def _leads_to(pid: int, known: set[int | None], parents: dict[int, int]) -> bool:

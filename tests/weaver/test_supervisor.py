@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from core.accounting.processes import compare, look
 from core.clock import boot_id
 from core.errors import LockHeld
 from core.files import read_records, replace_durable
@@ -402,6 +404,28 @@ def test_deleted_status_comes_back_within_ten_seconds(stage: Stage) -> None:
     delete_status(stage.paths)
     assert wait_for("supervisor.json", lambda: stage.program("one"), 10.0) == first
     wait_for("weaver.json", lambda: read_heartbeat(stage.paths, "weaver"), 10.0)
+
+
+def test_audit_calls_nobody_lost_when_status_was_just_deleted(stage: Stage) -> None:
+    first = stage.start("one:steady")
+    stage.until("one", State.RUNNING)
+    first.kill()
+    first.wait()
+    stage.start("one:steady", "two:steady")  # the one is adopted, the other its own
+    pids = {name: pid_of(stage.until(name, State.RUNNING)) for name in ("one", "two")}
+    for _ in range(4):
+        wait_for("the view", lambda: stage.program("two"), 20.0)
+        delete_status(stage.paths)
+        looks = look(stage.paths, time.monotonic()), look(stage.paths, time.monotonic())
+        assert looks[0].processes >= len(pids)
+        assert compare(*looks)[2].texts == []
+    stage.weavers[-1].kill()
+    stage.weavers[-1].wait()
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)  # no heartbeat comes back
+    shutil.rmtree(stage.paths.status, ignore_errors=True)
+    told = compare(look(stage.paths, time.monotonic()), look(stage.paths, time.monotonic()))[2].texts
+    assert {int(text.split()[1]) for text in told} == set(pids.values()), "no Weaver lives: nobody looks after them"
 
 
 def test_orders_are_obeyed_and_answered(stage: Stage) -> None:

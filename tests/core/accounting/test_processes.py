@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,13 @@ import msgspec
 import pytest
 
 from core.accounting.processes import compare, look, shown_dead
+from core.clock import boot_id
 from core.liveness import Liveness
 from core.paths import Paths
-from core.process import SPAWN_VARIABLE, ProcessRef
+from core.process import SPAWN_VARIABLE, ProcessRef, spawned, start_ticks
 from core.status import DaemonStatus, State
-from tests.core.home_files import beat, dead_process, healthy, make_home
+from tests.core.home_files import beat, dead_process, healthy, make_home, supervise
+from tests.core.home_files import program as wanted
 
 
 @pytest.fixture
@@ -98,6 +102,78 @@ def test_program_that_runs_twice_or_that_nobody_looks_after_is_a_violation(
     assert [text.split(":")[0] for text in double.texts] == ["2 processes of trainer"]
     assert len(lost.texts) == 2
     assert compare(before, now)[2].texts == [], "what was just starting is no violation"
+
+
+HOLDER = """
+import fcntl, os, subprocess, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+child = subprocess.Popen(["sleep", "600"], env={**os.environ, "WEAVER_SPAWN": sys.argv[2]}, start_new_session=True)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(paths: Paths, folder: Path, program: str, child: str, sleepers: list[subprocess.Popen[bytes]]) -> int:
+    """Start a program that holds the lock of a folder and has started another; give the other's pid. Nobody beats."""
+    argv = [sys.executable, "-c", HOLDER, str(folder), f"{paths.home_id}:{child}"]
+    environment = {**os.environ, SPAWN_VARIABLE: f"{paths.home_id}:{program}"}
+    holder = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    sleepers.append(holder)
+    assert holder.stdout is not None
+    pid = int(holder.stdout.readline())
+    deadline = time.monotonic() + 20
+    while pid not in {ref.pid for _, ref in spawned(paths.home_id)} and time.monotonic() < deadline:
+        pass  # the mark is in the environment once exec has happened
+    return pid
+
+
+def ref_of(pid: int) -> ProcessRef:
+    ticks = start_ticks(pid)
+    assert ticks is not None
+    return ProcessRef(pid=pid, start_ticks=ticks, boot_id=boot_id())
+
+
+def lost_of(paths: Paths, pid: int) -> list[str]:
+    """Give what is said of one process in two looks."""
+    found = compare(look(paths, time.monotonic()), look(paths, time.monotonic()))[2].texts
+    return [text for text in found if f"process {pid} " in text]
+
+
+@pytest.mark.parametrize("program", ["weaver", "trainer"])
+def test_who_holds_the_lock_of_its_program_needs_no_heartbeat_and_who_lets_go_loses_its_children(
+    paths: Paths, sleepers: list[subprocess.Popen[bytes]], program: str
+) -> None:
+    """status/ was just deleted, or nothing was ever written into it."""
+    folder = paths.home if program == "weaver" else paths.models
+    child = hold(paths, folder, program, "web", sleepers)
+    try:
+        assert lost_of(paths, sleepers[0].pid) == lost_of(paths, child) == []
+        if program == "weaver":  # its view comes back before its heartbeat
+            supervise(paths, [wanted("probe", State.STOPPED, dead_process().pid)], process=ref_of(sleepers[0].pid))
+            assert lost_of(paths, sleepers[0].pid) == lost_of(paths, child) == []
+        sleepers[0].kill()
+        sleepers[0].wait()
+        assert lost_of(paths, child) == [f"process {child} (web) is ours and nobody looks after it"]
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_whom_a_living_weaver_adopted_is_not_lost_before_its_view_is_written_again(
+    paths: Paths, sleepers: list[subprocess.Popen[bytes]]
+) -> None:
+    hold(paths, paths.home, "weaver", "probe", sleepers)
+    weaver = ref_of(sleepers[0].pid)
+    child = hold(paths, paths.queue, "starter", "web", sleepers)
+    sleepers[1].kill()  # as the Weaver before did
+    sleepers[1].wait()
+    try:
+        assert lost_of(paths, child) == []
+        supervise(paths, [wanted("web", pid=child)], process=weaver)
+        assert lost_of(paths, child) == []
+        supervise(paths, [wanted("web", State.STOPPED, dead_process().pid)], process=weaver)
+        assert lost_of(paths, child) == [f"process {child} (web) is ours and nobody looks after it"]
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_dead_child_that_a_program_has_not_reaped_is_a_violation(paths: Paths, sleepers: list[subprocess.Popen[bytes]]) -> None:
