@@ -6,13 +6,15 @@ and the pins; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.accounting.records import Findings
 from core.checkpoints.champion import read_champion
+from core.checkpoints.deployment import Deployment
 from core.checkpoints.ledger import Ledger, verify
-from core.checkpoints.served import read_deployments, served
+from core.checkpoints.served import changes, read_deployments, served
 from core.errors import InvalidData, NotFound
 from core.names import checkpoint_order, is_checkpoint
 from core.paths import Paths
@@ -81,13 +83,23 @@ def check_serving(paths: Paths, ledger: Ledger) -> Findings:
     return findings
 
 
+def _kept_previous(decided: Sequence[Deployment]) -> str | None:
+    """Give what was served before, if it had to stay all the time since: it was served right before what is served now.
+
+    After a rollback it is an earlier one, which retention could take while it was neither; a next rollback passes it over.
+    """
+    _, previous = served(decided)
+    history = [checkpoint for checkpoint, _ in itertools.groupby(checkpoint for checkpoint, _ in changes(decided))]
+    return previous if previous in history[-2:-1] else None
+
+
 def check_protected(paths: Paths, ledger: Ledger) -> Findings:
     """See that head, what is served, what was before it and what is pinned are on disk, whole."""
     findings = Findings()
     for model in ledger.models():
         try:
             head, champion = ledger.head(model), read_champion(paths, model)
-            _, previous = served(read_deployments(paths.model(model)))
+            previous = _kept_previous(read_deployments(paths.model(model)))
             pins = ledger.pins(model)
         except InvalidData as error:
             findings.add(str(error))

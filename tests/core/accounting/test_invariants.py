@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -284,11 +285,13 @@ def champion(paths: Paths, checkpoint: str, weights_id: str | None = None, at: s
     paths.model("tiny").champion.write_bytes(encode_pretty(record))
 
 
-def decide(paths: Paths, checkpoint: str, previous: str | None) -> None:
-    """Write down that a checkpoint was deployed, a second before what champion() writes by default."""
+def decide(
+    paths: Paths, checkpoint: str, previous: str | None, verdict: Literal["deployed", "rolled_back"] = "deployed"
+) -> None:
+    """Write down that a checkpoint was deployed, or taken back, a second before what champion() writes by default."""
     append_deployment(paths.model("tiny"), Deployment(
         id="d", at="2026-11-20T21:29:59.000Z", model="tiny", checkpoint=checkpoint, weights_id=None, previous=previous,
-        host="local", alias="champion", verdict="deployed", reason="", test=None, by_suite=[], guards=[], proof=None,
+        host="local", alias="champion", verdict=verdict, reason="", test=None, by_suite=[], guards=[], proof=None,
         by="deploy_best",
     ))  # fmt: skip
 
@@ -341,3 +344,31 @@ def test_protected_checkpoint_that_is_gone_is_a_violation(paths: Paths, kind: st
     assert audit(paths).ok
     shutil.rmtree(paths.model("tiny").checkpoint(name))
     assert len(violations(audit(paths), "I11")) == 1
+
+
+def test_what_retention_took_before_a_rollback_made_it_the_one_before_is_no_violation(paths: Paths) -> None:
+    names = [train(paths, 0, None, {})]
+    for step in (10, 20, 30):
+        names.append(train(paths, step, names[-1], {}))
+    put_head(paths, names[3])
+    for name, before in zip(names[:3], [None, *names], strict=False):
+        decide(paths, name, before)
+    shutil.rmtree(paths.model("tiny").checkpoint(names[0]))
+    assert audit(paths).ok, "it was not protected any more"
+    decide(paths, names[3], names[2], "rolled_back")  # it failed its proof, and was never served
+    assert audit(paths).ok
+    decide(paths, names[2], names[1], "rolled_back")
+    assert audit(paths).ok, "a rollback goes past it to what is there"
+
+
+def test_checkpoint_that_was_served_before_must_be_there_also_after_a_candidate_failed(paths: Paths) -> None:
+    first = train(paths, 0, None, {})
+    second = train(paths, 10, first, {})
+    third = train(paths, 20, second, {})
+    put_head(paths, third)
+    decide(paths, first, None)
+    decide(paths, second, first)
+    decide(paths, third, second, "rolled_back")
+    assert audit(paths).ok
+    shutil.rmtree(paths.model("tiny").checkpoint(first))
+    assert violations(audit(paths), "I11") == [f"tiny/{first} was served before, and is not there, or not whole"]
