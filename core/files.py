@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import math
 import os
@@ -227,6 +228,22 @@ def remove_tree(folder: Path, trash: Path, ops: Ops = OPS) -> None:
     """
     set_aside(folder, trash, ops)
     empty(trash)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself, waiting for whoever has it: a kernel lock, which ends with its holder.
+
+    Raises FileNotFoundError when the folder has another place by then.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not os.path.samestat(os.fstat(fd), folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "another folder has its name now", str(folder))
+        yield
+    finally:
+        os.close(fd)
 
 
 def set_aside(folder: Path, trash: Path, ops: Ops = OPS) -> None:

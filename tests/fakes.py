@@ -45,12 +45,6 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 20.0) -> 
         time.sleep(0.02)
 
 
-def is_waited_for(folder: Path) -> bool:
-    """Say whether somebody waits for the kernel lock of a folder (proc(5), /proc/locks: `->`)."""
-    inode = f":{folder.stat().st_ino} " if folder.exists() else "no such folder"
-    return any("->" in line and inode in line for line in Path("/proc/locks").read_text(encoding="ascii").splitlines())
-
-
 class HandClock:
     """A clock that stands still until the test moves it; jumped: how far the wall clock was set from where it should be."""
 

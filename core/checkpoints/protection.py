@@ -7,20 +7,15 @@ when a holder dies. Invariant: no removal that looked before takes what was pinn
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.files import exclusive
 from core.paths import ModelPaths
 
 
 @contextmanager
 def deciding(model: ModelPaths) -> Iterator[None]:
     """Be the only one who decides what of a model stays; waits for whoever does. Nothing slow belongs inside."""
-    fd = os.open(model.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with exclusive(model.root):
         yield
-    finally:
-        os.close(fd)

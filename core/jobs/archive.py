@@ -8,18 +8,15 @@ and none loses it once it is queued; job.json, plan.json, attempts and quarantin
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import CorruptRecord
-from core.files import OPS, Ops
+from core.files import OPS, Ops, exclusive
 
 COMPRESSED = ".zst"
 DATA = ("data.jsonl", "raw")
@@ -49,26 +46,10 @@ def compress(path: Path, beat: Callable[[], None] = lambda: None, ops: Ops = OPS
         part.unlink()
         raise CorruptRecord(where=str(path), schema="zstd", detail="its compressed copy differs; it stays as it is")
     ops.fsync(part)
-    with held(path.parent):
+    with exclusive(path.parent):
         ops.replace(part, copy)
         ops.fsync(path.parent)
         ops.unlink(path)
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep the folder of a job to oneself while its data is put away or the job is queued again: the other one waits.
-
-    A kernel lock, so that it ends with its holder. Raises FileNotFoundError when the job is not in this folder any more.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if not os.path.samestat(os.fstat(fd), folder.stat()):
-            raise FileNotFoundError(errno.ENOENT, "another folder has its name now", str(folder))
-        yield
-    finally:
-        os.close(fd)
 
 
 def restore(folder: Path, name: str, ops: Ops = OPS) -> bool:

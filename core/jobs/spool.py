@@ -16,8 +16,8 @@ from typing import cast
 import msgspec
 
 from core.errors import AlreadyExists, CorruptRecord, IllegalMove, NotFound
-from core.files import OPS, Ops, append_record, move, remove_left_over, replace_durable, replace_quick
-from core.jobs.archive import held, restore
+from core.files import OPS, Ops, append_record, exclusive, move, remove_left_over, replace_durable, replace_quick
+from core.jobs.archive import restore
 from core.jobs.attempts import attempts_of, put_aside
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
@@ -155,7 +155,7 @@ class Spool:
             raise IllegalMove(job=job, source=f"rejected ({code})", target="normal", detail=detail)
         self._check("retry", job, state, "normal")
         try:
-            with held(folder):
+            with exclusive(folder):
                 if not restore(folder, "data.jsonl", self._ops):
                     detail = (
                         "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import CorruptRecord, InvalidData
-from core.jobs.archive import COMPRESSED, DATA, compress, held
+from core.files import exclusive
+from core.jobs.archive import COMPRESSED, DATA, compress
 from core.jobs.job import Job
 from core.jobs.spool import Spool
 from core.records import read_if_there
@@ -55,7 +56,7 @@ class OldData:
         for folder in gone[:room]:
             files = found.pop(folder)
             try:
-                with held(folder):
+                with exclusive(folder):
                     for path in files:
                         path.unlink(missing_ok=True)
             except FileNotFoundError:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import CorruptRecord
-from core.files import OPS, Ops
-from core.jobs.archive import compress, held, opened, restore
-from tests.fakes import is_waited_for, wait_for
+from core.files import OPS, Ops, exclusive
+from core.jobs.archive import compress, opened, restore
+from tests.fakes import wait_for
+from tests.waiting import is_awaited
 
 SEED = 20261120
 
@@ -95,15 +96,15 @@ def test_folder_is_held_by_one_at_a_time_and_by_nobody_where_it_was(tmp_path: Pa
 
     def wait() -> None:
         try:
-            with held(folder):
+            with exclusive(folder):
                 order.append("got what moved away")
         except FileNotFoundError:
             order.append("found it gone")
 
     other = threading.Thread(target=wait)
-    with held(folder):
+    with exclusive(folder):
         other.start()
-        wait_for("it waits", lambda: is_waited_for(folder))
+        wait_for("it waits", lambda: is_awaited(folder))
         folder.rename(elsewhere)
         folder.mkdir()
         order.append("moved")

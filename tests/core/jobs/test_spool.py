@@ -19,7 +19,8 @@ from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.spool import MOVES, Spool
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import encode_pretty
-from tests.fakes import is_waited_for, wait_for
+from tests.fakes import wait_for
+from tests.waiting import is_awaited
 
 AT = "2026-11-20T21:30:00.000Z"
 JOB = "20261120-213000000-0123abcd-drop"
@@ -243,7 +244,7 @@ class Meanwhile(Ops):
     def _begin(self, call: str) -> None:
         if call == self._call and not self.other.ident:
             self.other.start()
-            wait_for("it waits, or has ended", lambda: is_waited_for(self._folder) or not self.other.is_alive())
+            wait_for("it waits, or has ended", lambda: not self.other.is_alive() or is_awaited(self._folder))
 
     def unlink(self, path: Path) -> None:
         self._begin("unlink")
