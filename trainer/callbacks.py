@@ -56,6 +56,10 @@ class StreamCallback(TrainerCallback):
         """Take over what the first part of the same run counted."""
         self.tokens, self.smoothed, self._spent_s = before.tokens, before.smoothed, before.train_s
 
+    def tell_begin(self) -> None:
+        """Report where the run begins: else a death in its first step would seem to be where the last run was."""
+        self._tell(loss=None, grad_norm=None, tokens_per_s=None, eta_s=None)
+
     @property
     def train_s(self) -> float:
         """Give the seconds since the run began."""
@@ -104,10 +108,13 @@ class StreamCallback(TrainerCallback):
         assert self.trainer is not None  # set before train()
         train_s = max(self.train_s, 1e-9)
         left_s = (len(self.facts.rows) - self.done) * (train_s - self._spent_s) / self.done
+        self._tell(loss=loss, grad_norm=self.trainer.step_grad_norm, tokens_per_s=self.tokens / train_s, eta_s=left_s)
+        self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", step_s(self._slowest))
+
+    def _tell(self, *, loss: float | None, grad_norm: float | None, tokens_per_s: float | None, eta_s: float | None) -> None:
+        ratio = sum(self.facts.trained) / max(1, sum(self.facts.tokens))
         self.hooks.report(
             self._describe(
-                loss=loss, smoothed=self.smoothed, grad_norm=self.trainer.step_grad_norm, tokens_per_s=self.tokens / train_s,
-                ratio=sum(self.facts.trained) / max(1, sum(self.facts.tokens)), eta_s=left_s,
+                loss=loss, smoothed=self.smoothed, grad_norm=grad_norm, tokens_per_s=tokens_per_s, ratio=ratio, eta_s=eta_s
             )
-        )  # fmt: skip
-        self.hooks.beat(f"step {self.stream.step} loss {loss:.3f}", step_s(self._slowest))
+        )

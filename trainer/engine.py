@@ -35,11 +35,12 @@ from trainer.poison import LINE_ERRORS, Case, convict, leave_out, suspect_step, 
 from trainer.result import NotTrainable, TrainingResult, described
 from trainer.result import TrainingStatusWriter as TrainingStatusWriter
 from trainer.stream import Pending, Stream
+from trainer.trial import is_out_of_memory
 from trainer.version import CODE_VERSION
 from trainer.weights import Origin, config_sha256, save_checkpoint
 
 # What can go wrong inside a run that is the run's own failure: anything else is a bug of ours and ends the process loudly.
-RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
+RUN_ERRORS = (WeaverError, OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)
 
 
 @dataclass
@@ -229,9 +230,9 @@ class TrainerEngine:
         """Step 6: the loop, over what the cursor left; False when it met lines that are left out from now on."""
         try:
             self._loop(run)
-        except torch.OutOfMemoryError:
-            raise
         except LINE_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             self._beat("train", f"looking for the line at which step {run.stream.step + 1} failed", _first_step_s(run))
             found = convict(run.case, run.planned, run.rest, run.callback.done)
             for line in found:
@@ -242,6 +243,7 @@ class TrainerEngine:
         return True
 
     def _loop(self, run: _Run) -> None:
+        run.callback.tell_begin()
         freeze_once()
         steps, device = len(run.callback.facts.rows), run.config.environment.device
         args = arguments(run.config.hyperparams, run.planned.plan.accumulation, steps, device)

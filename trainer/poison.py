@@ -8,17 +8,19 @@ line is named only after it failed by itself while a known good conversation did
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from core.clock import SystemClock, iso
+from core.errors import InvalidData
 from core.files import replace_quick
 from core.jobs.attempts import attempts_of
 from core.jobs.job import DEATH
-from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of
-from core.records import encode_pretty, read_if_there
+from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of, probe_of
+from core.process import this_process
+from core.records import encode_pretty
 from core.text.labels import IGNORED
 from trainer import rng
 from trainer.data.dataset import Feature
@@ -27,13 +29,14 @@ from trainer.plan import Planned, Rest, is_empty
 from trainer.stream import Stream
 from trainer.trial import Trial, Unit, Verdict, bisect, units_of
 
-# What a line can do to a step in Python; memory that is too small (OutOfMemoryError) is no line's fault.
+# What a line can do to a step in Python; memory that is too small (trial.is_out_of_memory) is no line's fault.
 LINE_ERRORS = (Diverged, RuntimeError, IndexError, ValueError)
 DEATHS_ALONE = 2
 KEPT_BYTES = 1 << 16
 # More lines than this (and more than FEW) are no poison: then the file, the configuration or the weights are at fault.
 MOST = 0.05
 FEW = 3
+NAMED = 10
 # How often a trainer must have died in a job before the lines of the step of its death are tried alone.
 SUSPICION = 2
 
@@ -68,9 +71,12 @@ def _raw(path: Path, line: int) -> str:
 
 
 def leave_out(case: Case, planned: Planned, pad_id: int) -> Planned:
-    """Take the lines out of a plan that were found to be poison, the one included that may have killed us just before."""
+    """Take the lines out of a plan that were found to be poison, the one included that may have killed us just before.
+
+    Raises InvalidData when there are more of them than a job may have.
+    """
     known = {line.line for line in poison_of(case.folder)}
-    dead = convict_dead(case, len(known))
+    dead = convict_dead(case, known)
     return without(planned, frozenset(known if dead is None else {*known, dead.line}), pad_id)
 
 
@@ -107,34 +113,57 @@ def suspect_step(case: Case) -> int | None:
     return case.stream.step if last is None else last
 
 
-def convict_dead(case: Case, known: int) -> PoisonLine | None:
-    """Record the line that the process died of while it was tried alone; None when there is none, or it died only once."""
+def convict_dead(case: Case, known: Collection[int]) -> PoisonLine | None:
+    """Record the line that the process died of while it was tried alone; None when there is none, or it died only once.
+
+    known: the lines that are recorded. Raises InvalidData for one more than case.most(): trying again would kill us again.
+    """
     path = case.folder / PROBE
-    probe = read_if_there(Probe, path)
-    if probe is None or probe.deaths + 1 < DEATHS_ALONE or known >= case.most():
+    probe = probe_of(case.folder)
+    if probe is None or probe.deaths + 1 < DEATHS_ALONE:
         return None
-    reason = f"the trainer died {probe.deaths + 1} times while it tried this line alone"
-    found = case.record(probe.line, Verdict("death", reason), probe.deaths + 1, SystemClock().now())
+    reason = f"the trainer died {probe.deaths + 1} times while it tried"
+    if probe.line in known:  # we were killed before its probe was removed
+        path.unlink()
+        return None
+    if len(known) >= case.most():
+        raise InvalidData(where=f"job {case.folder.name}", detail=_too_many(case, known, f"{reason} line {probe.line} alone"))
+    found = case.record(probe.line, Verdict("death", f"{reason} this line alone"), probe.deaths + 1, SystemClock().now())
     path.unlink()
     return found
+
+
+def _too_many(case: Case, known: Collection[int], last: str) -> str:
+    named = ", ".join(str(line) for line in sorted(known)[:NAMED]) + (", ..." if len(known) > NAMED else "")
+    return (
+        f"{last}, and {len(known)} of its {case.lines} lines were left out before ({named}; see poison.jsonl): more than "
+        f"{case.most()} are no poison. Mend the data, the configuration or the machine; then drop it anew or retry the job"
+    )
 
 
 def try_alone(case: Case, planned: Planned, rest: Rest, done: int, tell: Callable[[int], None]) -> None:
     """Try every line of a step by itself, named in probe.json while it is; what does not kill us is no evidence here.
 
-    A line that was being tried when the process died comes first. tell(line) is called before each.
+    A line that was being tried when the process died comes first; tell(line) is called before each.
+    Raises for a lack of memory.
     """
     units = _lines_of_step(planned, rest, done)
     path = case.folder / PROBE
-    left = read_if_there(Probe, path)
+    left = probe_of(case.folder)
     trial = Trial(case.stream.model, case.stream.tokenizer, planned.plan.batch_tokens)
-    for unit in sorted(units, key=lambda unit: left is None or unit.line != left.line):
-        deaths = left.deaths + 1 if left is not None and left.line == unit.line else 0
-        probe = Probe(job=case.folder.name, line=unit.line, step=case.stream.step, deaths=deaths, at=iso(SystemClock().now()))
-        replace_quick(path, encode_pretty(probe))
-        tell(unit.line)
-        trial.run([unit])
-    path.unlink(missing_ok=True)
+    try:
+        for unit in sorted(units, key=lambda unit: left is None or unit.line != left.line):
+            deaths = left.deaths + 1 if left is not None and left.line == unit.line else 0
+            replace_quick(path, encode_pretty(_probe_now(case, unit.line, deaths)))
+            tell(unit.line)
+            trial.run([unit])
+    finally:
+        path.unlink(missing_ok=True)  # also where memory is too small: nobody died
+
+
+def _probe_now(case: Case, line: int, deaths: int) -> Probe:
+    now = iso(SystemClock().now())
+    return Probe(job=case.folder.name, line=line, step=case.stream.step, deaths=deaths, by=this_process(), at=now)
 
 
 def without(planned: Planned, lines: frozenset[int], pad_id: int) -> Planned:

@@ -22,6 +22,8 @@ from trainer.data.dataset import Feature
 from trainer.fingerprint import FIXED
 
 CONTROLS = 4
+# How torch says on the CPU that it got no memory: in a plain RuntimeError, by its allocator or by that of C++.
+CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc")
 
 Code = Literal["loss", "gradient", "error", "death"]
 T = TypeVar("T")
@@ -41,6 +43,13 @@ class Verdict:
 
     code: Code
     reason: str
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error of torch means that memory is too small, which is no line's fault: only a GPU has a type for it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in CPU_OUT_OF_MEMORY)
 
 
 def units_of(features: Sequence[Feature]) -> list[Unit]:
@@ -86,7 +95,7 @@ class Trial:
         self._collate = padded_collator(int(tokenizer.pad_token_id or 0))
 
     def run(self, units: Sequence[Unit]) -> Verdict | None:
-        """Give what the first failing batch of the units did; None when all of them are fine. Raises OutOfMemoryError."""
+        """Give what the first failing batch of the units did; None when all of them are fine. Raises for a lack of memory."""
         kept, was_training = rng.capture(), self._model.training
         try:
             for batch in self._batches([feature for unit in units for feature in unit.features]):
@@ -125,9 +134,9 @@ class Trial:
             if not math.isfinite(float(loss.detach())):
                 return Verdict("loss", f"the loss of this line alone is {float(loss.detach())}")
             loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, IndexError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             return Verdict("error", f"this line alone ends in {type(error).__name__}: {error}")
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):

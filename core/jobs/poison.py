@@ -10,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from core.errors import CorruptRecord
 from core.files import OPS, Ops, append_record, read_records
-from core.records import Record, decode, encode
+from core.process import ProcessRef
+from core.records import Record, decode, encode, read_if_there
 
 POISON = "poison.jsonl"
 PROBE = "probe.json"
@@ -37,14 +39,27 @@ class PoisonLine(Record, frozen=True, tag="weaver.poison/1"):
 class Probe(Record, frozen=True, tag="weaver.probe/1"):
     """probe.json: this line is being tried alone at this step; if the file is still there, the trainer died of it.
 
-    deaths: how often it died of it before.
+    deaths: how often it died of it before; by: the trainer that tries it. Another one that finds the file may die of anything.
+    It outlives a skip and a crash of everything, as the line stays what it is; a person who retries the job has it put aside.
     """
 
     job: str
     line: int
     step: int
     deaths: int
+    by: ProcessRef
     at: str
+
+
+def probe_of(folder: Path) -> Probe | None:
+    """Give the line of a job that is tried alone, or was when the trainer died; None also when a power cut tore the record.
+
+    It is not flushed: a torn one says no more than none, and the lines are tried again. Raises NewerRecord.
+    """
+    try:
+        return read_if_there(Probe, folder / PROBE)
+    except CorruptRecord:
+        return None
 
 
 def poison_of(folder: Path) -> list[PoisonLine]:

@@ -22,7 +22,7 @@ from core.jobs.attempts import attempts_of, put_aside
 from core.jobs.inbox import waiting
 from core.jobs.job import Attempt, Claim, Job, Priority, Reason
 from core.jobs.order import forget_skip, mark_skipped, next_in
-from core.jobs.poison import POISON
+from core.jobs.poison import POISON, PROBE
 from core.names import is_identifier
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import encode, encode_pretty, read, read_if_there
@@ -161,7 +161,7 @@ class Spool:
                         "its data.jsonl was removed to save space; sidecar.json has the seed to generate the same data anew"
                     )
                     raise IllegalMove(job=job, source=state, target="normal", detail=detail)
-                put_aside(folder, (*_OF_ONE_ATTEMPT, *(_CURSOR if fresh else ())), self._ops)
+                put_aside(folder, (*_OF_ONE_ATTEMPT, PROBE, *(_CURSOR if fresh else ())), self._ops)
                 return self._move("retry", job, state, "normal")
         except FileNotFoundError as error:
             raise IllegalMove(job=job, source=state, target="normal", detail=_LOST) from error

@@ -1,17 +1,22 @@
 """How claimed jobs end: completed when a checkpoint holds their rows, failed when trying again cannot help.
 
 Place in the flow: train_next asks here before it starts a trainer and when a result is there. Reads attempts.jsonl,
-progress.json, plan.json and the heartbeat of the trainer; writes attempts and moves jobs through the spool. Invariant: a death
-of the trainer is recorded once, and one without a fault of the job counts against no job.
+progress.json, plan.json, probe.json, poison.jsonl and the heartbeat of the trainer; writes attempts and moves jobs through the
+spool. Invariants: a death of the trainer is recorded once, and one without a fault of the job counts against no job; no job
+outlives more deaths than the checkpoints that came of it and the lines that were found at fault account for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
+from core.errors import CorruptRecord
 from core.jobs.job import DEATH, Attempt, Claim
-from core.jobs.poison import PROBE
+from core.jobs.poison import poison_of, probe_of
 from core.jobs.spool import Spool
 from core.process import ProcessRef, this_process
 from core.records import read_if_there
@@ -21,6 +26,9 @@ from core.status import read_heartbeat
 from daemons.harness.context import Context
 
 PROBE_DEATH = "trainer died trying a line alone"
+# So many times the deaths that one step may have end a job when they are anywhere in it and nothing came of them: that ends
+# what kills now here, now there, and somebody who kills a trainer now and then ends no job.
+IN_VAIN = 5
 
 
 def settle_completed(
@@ -42,9 +50,10 @@ def settle_completed(
 
 
 def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
-    """Record that a trainer died while it trained this job; True when it died too often at one step, and the job fails.
+    """Record that a trainer died while it trained this job; True when it died too often, and the job fails.
 
-    A death while loading, or one after further progress, is no fault of the job.
+    Too often is at one step, or without anything to show for it. A death while loading is no fault of the job, nor is one after
+    further progress, until there are many of them.
     """
     beat = read_heartbeat(ctx.paths, TRAINER)
     if beat is None or beat.exit_code is not None or beat.phase not in ("tokenise", "train"):
@@ -53,31 +62,58 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     attempts = spool.read_attempts(request.job)
     if any(attempt.detail == mark for attempt in attempts):
         return False
-    progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
-    step = progress.step if progress else None
-    is_probing = (ctx.paths.state("processing") / request.job / PROBE).exists()  # how it finds out which line it is
-    outcome = PROBE_DEATH if is_probing else DEATH
-    replayed = _replayed(ctx, request.model, step)
+    folder = ctx.paths.state("processing") / request.job
+    step, probe = _step_of(folder), probe_of(folder)
+    # How it finds out which line it is. What an earlier trainer left there says nothing of this death.
+    is_probing = probe is not None and probe.by == ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
+    ledger = Ledger(ctx.paths)
+    head = ledger.head(request.model)
+    at = ledger.get(request.model, head.checkpoint) if head is not None else None
     claim = claim_of(ctx, request.job)
-    facts = Attempt(at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=mark, step=step, replayed=replayed)
-    spool.adopt(request.job, claim, facts)
-    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=replayed)
-    if is_probing:
+    death = Attempt(
+        at=claim.at, event="adopted", by=claim.owner, outcome=PROBE_DEATH if is_probing else DEATH, detail=mark, step=step,
+        replayed=None if step is None or at is None else max(0, step - at.step),
+    )  # fmt: skip
+    spool.adopt(request.job, claim, death)
+    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=death.replayed)
+    why = _why_too_often(folder, [*attempts, death], at.name if at is not None else None, ctx.config.weaver.queue.retries)
+    if why is None:
         return False
-    deaths = sum(attempt.outcome == DEATH and attempt.step == step for attempt in attempts)
-    if deaths < ctx.config.weaver.queue.retries:
-        return False
-    _fail(ctx, spool, request, f"the trainer died {deaths + 1} times at step {step} of this job, without progress", step)
+    _fail(ctx, spool, request, why, step)
     return True
 
 
-def _replayed(ctx: Context, model: str, step: int | None) -> int | None:
-    """Count the steps that no checkpoint holds; None when it is not known how far the trainer had come."""
-    ledger = Ledger(ctx.paths)
-    head = ledger.head(model)
-    if step is None or head is None:
+def _why_too_often(folder: Path, attempts: Sequence[Attempt], checkpoint: str | None, retries: int) -> str | None:
+    """Say why the last death of a trainer is one too many for its job; None while it is not.
+
+    Every trainer begins at the newest checkpoint: those that began at the same one and died came to nothing, but for those that
+    it took to find the lines which were found since. That ends every loop, whatever kills, and wherever.
+    """
+    last = attempts[-1]
+    deaths = sum(attempt.outcome == DEATH and attempt.step == last.step for attempt in attempts)
+    if last.outcome == DEATH and deaths > retries:
+        return f"the trainer died {deaths} times at step {last.step} of this job, without progress"
+    began = sum(attempt.outcome in (DEATH, PROBE_DEATH) and _began(attempt) == _began(last) for attempt in attempts)
+    found = [line for line in poison_of(folder) if (line.code, line.checkpoint) == ("death", checkpoint)]
+    vain = began - sum(line.probes + 1 for line in found)
+    if vain < IN_VAIN * (retries + 1):
         return None
-    return max(0, step - ledger.get(model, head.checkpoint).step)
+    lines = f", beside those by {len(found)} lines that were found" if found else ""
+    return f"the trainer died {vain} times in this job since {checkpoint or 'it began'}{lines}, and no checkpoint came of it"
+
+
+def _began(attempt: Attempt) -> int | None:
+    """Give the step of the checkpoint from which a trainer that died went on; None when that is not known."""
+    return None if attempt.step is None or attempt.replayed is None else attempt.step - attempt.replayed
+
+
+def _step_of(folder: Path) -> int | None:
+    """Give how far a job's trainer had come; None before its first report, or when a power cut tore it: it is not flushed."""
+    try:
+        progress = read_if_there(Progress, folder / "progress.json")
+    except CorruptRecord:
+        return None
+    return progress.step if progress else None
 
 
 def fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:

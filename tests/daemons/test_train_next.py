@@ -24,6 +24,7 @@ from core.config import DiskConfig, ModelConfig, TrainingConfig, WeaverConfig
 from core.errors import InvalidConfig
 from core.jobs.job import Job, JobTraining, LineCounts, Maker, Priority
 from core.jobs.pause import paused
+from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison
 from core.jobs.spool import Spool
 from core.orders import answered, place
 from core.process import ProcessRef, spawn, start_ticks, this_process
@@ -32,12 +33,14 @@ from core.runs.run import JobOrder, Outcome, Plan, Progress, RowSpan, RunRequest
 from core.status import Heartbeat, State, write_heartbeat
 from daemons.harness.context import Context, Report
 from daemons.train_next import TrainNext
+from daemons.training.ends import IN_VAIN
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_record, make_state
 from tests.daemons.home_builder import TestHome
 from tests.fakes import wait_for
 
 A, B, C = (f"20261120-2130{second:02d}000-9f2c01ab-{name}" for second, name in enumerate(("a", "b", "c")))
 NOBODY = ProcessRef(pid=2**22 - 1, start_ticks=1, boot_id="gone")
+DEATHS_IN_VAIN = IN_VAIN * (WeaverConfig().queue.retries + 1)
 
 
 class Stage:
@@ -122,6 +125,11 @@ class Stage:
             job=job, model="tiny", phase="train", step=step, total_steps=100, loss=1.0, loss_smoothed=1.0, learning_rate=1.0,
             grad_norm=1.0, tokens_per_s=1.0, trained_token_ratio=0.5, tokens_seen=1, eta_s=1.0, at="",
         )))  # fmt: skip
+
+    def probe(self, job: str, line: int, by: ProcessRef | None = None) -> None:
+        """Try a line alone."""
+        probe = Probe(job=job, line=line, step=7, deaths=0, by=by or self.trainer, at="")
+        (self.folder(job) / PROBE).write_bytes(encode_pretty(probe))
 
     def plan(self, job: str, parent: str, rows: int = 8) -> None:
         (self.folder(job) / "plan.json").write_bytes(encode_pretty(Plan(
@@ -487,11 +495,13 @@ def test_job_that_can_never_be_trained_fails_at_once_with_its_reason(stage: Stag
     assert (reason.code, reason.message) == ("failed", "it broke")
 
 
-def death(stage: Stage, job: str, phase: str, step: int | None) -> None:
-    """Let the trainer die in a phase, after so many steps."""
+def death(stage: Stage, job: str, phase: str, step: int | None, alone: int | None = None) -> None:
+    """Let the trainer die in a phase, after so many steps, while it trains or tries a line alone."""
     stage.beat(phase)
     if step is not None:
         stage.progress(job, step)
+    if alone is not None:
+        stage.probe(job, alone)
     stage.die()
     stage.tick(100)
 
@@ -524,15 +534,107 @@ def test_deaths_of_a_trainer_that_tries_lines_alone_fail_nothing(stage: Stage) -
     stage.tick()
     for _ in range(3):
         death(stage, A, "train", 7)
-    (stage.folder(A) / "probe.json").write_text("{}")
     for _ in range(6):
-        death(stage, A, "train", 7)
+        death(stage, A, "train", 7, alone=4)
     assert stage.states == {A: "processing"}
     outcomes = Counter(attempt.outcome for attempt in stage.spool.read_attempts(A) if attempt.event == "adopted")
     assert outcomes == {"trainer died": 3, "trainer died trying a line alone": 6}
-    (stage.folder(A) / "probe.json").unlink()
+    (stage.folder(A) / PROBE).unlink()
     death(stage, A, "train", 7)
     assert stage.states == {A: "failed"}
+
+
+@pytest.mark.parametrize("phase", ["train", "tokenise"])
+def test_deaths_beside_a_probe_that_an_earlier_trainer_left_fail_the_job(stage: Stage, phase: str) -> None:
+    """A job is skipped while a line of it is tried alone, others train, and it is begun again at another step."""
+    stage.queue(A)
+    stage.queue(B)
+    stage.tick()
+    for _ in range(2):
+        death(stage, A, "train", 7)
+    stage.beat("train")
+    stage.probe(A, 4)
+    stage.die()
+    stage.order("skip")
+    assert stage.tick(100).facts["running"] == B
+    assert stage.states == {A: "low", B: "processing"}
+    stage.result(B, Outcome.FAILED, permanent=True)
+    stage.tick(100)
+    assert (stage.folder(A) / PROBE).exists(), "what was found out about its lines is not lost"
+    for count in range(4):
+        assert stage.states == {A: "processing", B: "failed"}, count
+        death(stage, A, phase, 19)
+    assert stage.states == {A: "failed", B: "failed"}
+    reason = stage.spool.reason(A)
+    assert reason is not None and "died 4 times at step 19" in reason.message
+
+
+def test_trainer_that_dies_for_ever_trying_one_line_or_another_fails_the_job(stage: Stage) -> None:
+    """Nothing is found, as no line kills twice: a defect of the machine, or somebody who kills."""
+    stage.queue(A)
+    stage.tick()
+    for count in range(DEATHS_IN_VAIN):
+        assert stage.states == {A: "processing"}, count
+        death(stage, A, "train", 7, alone=1 + count % 2)
+    assert stage.states == {A: "failed"}
+    reason = stage.spool.reason(A)
+    assert reason is not None
+    assert f"died {DEATHS_IN_VAIN} times in this job since {stage.base}," in reason.message
+    assert len(stage.children) == DEATHS_IN_VAIN
+    assert len(stage.spool.read_attempts(A)) == DEATHS_IN_VAIN + 2
+
+
+def test_deaths_at_ever_other_steps_fail_a_job_only_while_no_checkpoint_comes(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    for step in range(1, DEATHS_IN_VAIN):
+        death(stage, A, "train", step)
+    head = stage.checkpoint(30, stage.base, A, (0, 4))
+    for step in range(31, 30 + DEATHS_IN_VAIN):
+        death(stage, A, "train", step)
+    assert (stage.states, stage.head) == ({A: "processing"}, head)
+    death(stage, A, "train", 60)
+    assert stage.states == {A: "failed"}
+
+
+def test_every_line_that_was_found_allows_the_deaths_that_it_took(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    for line in range(1, 21):
+        death(stage, A, "train", line)
+        for _ in range(2):
+            death(stage, A, "train", line, alone=line)
+        add_poison(stage.folder(A), PoisonLine(
+            line=line, code="death", reason="it died", step=line, checkpoint=stage.base, probes=2, at="", raw_b64="",
+        ))  # fmt: skip
+        (stage.folder(A) / PROBE).unlink()
+    for step in range(40, 40 + DEATHS_IN_VAIN - 1):
+        death(stage, A, "train", step)
+    assert stage.states == {A: "processing"}
+    death(stage, A, "train", 99)
+    assert stage.states == {A: "failed"}
+
+
+def test_death_is_counted_when_a_power_cut_tore_what_is_not_flushed(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.beat("train")
+    for name in (PROBE, "progress.json"):
+        (stage.folder(A) / name).write_bytes(b"")
+    stage.die()
+    stage.tick(100)
+    deaths = [(attempt.outcome, attempt.step) for attempt in stage.spool.read_attempts(A) if attempt.event == "adopted"]
+    assert (deaths, len(stage.children)) == ([("trainer died", None)], 2)
+
+
+def test_job_that_a_person_tries_again_begins_without_what_was_tried_alone(stage: Stage) -> None:
+    stage.queue(A)
+    stage.tick()
+    stage.probe(A, 4)
+    stage.result(A, Outcome.FAILED, permanent=True)
+    stage.tick()
+    stage.spool.retry(A)
+    assert sorted(path.name for path in stage.spool.folder(A).glob("probe*")) == ["probe-1.json"]
 
 
 def test_deaths_with_progress_between_them_or_while_loading_fail_nothing(stage: Stage) -> None:

@@ -20,7 +20,7 @@ APPENDS = {"append_record", "RotatingFileHandler", "spawn"}
 BOUNDS = {
     "core/files.py": "defines append_record",
     "core/log.py": "logs/<program>.jsonl: LOG_FILES of LOG_BYTES; logs/events/<program>.jsonl: two of EVENT_BYTES",
-    "core/jobs/spool.py": "attempts.jsonl of a job: a few records for each claim, and claims are bounded by queue.retries",
+    "core/jobs/spool.py": "attempts.jsonl of a job: claims by queue.retries, deaths by daemons/training/ends.py",
     "core/jobs/poison.py": "poison lines of a job: at most one record a line",
     "core/checkpoints/served.py": "deployments.jsonl: one record a verdict, of which each checkpoint gets few",
     "core/evals/superseded.py": "superseded.jsonl: at most one record a checkpoint",

@@ -287,6 +287,7 @@ def test_begun_job_reports_every_step_so_that_the_step_of_a_death_is_known(home:
     assert [progress.step for progress in home.recorder.seen] == [1]
     assert standing.run_job(home.config(folder)).global_step == 6
     assert [progress.step for progress in home.recorder.seen] == [1, 3, 4, 5, 6]
+    assert home.recorder.begun == [0, 2], "one that dies in its first step did not die where the last report was"
 
 
 def test_phases_are_beaten_in_order_and_threads_are_as_configured(home: TrainingHome) -> None:

@@ -10,9 +10,10 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -23,14 +24,15 @@ from core.checkpoints.history import advance_head
 from core.clock import iso
 from core.files import append_record
 from core.jobs.job import DEATH, Attempt, Job, Line, LineCounts, Maker
-from core.jobs.poison import PROBE, Probe, poison_of
+from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of, probe_of
+from core.process import ProcessRef, start_ticks, this_process
 from core.records import encode, encode_pretty, read_if_there
 from core.runs.run import Outcome, Progress
 from tests.trainer.conftest import with_base
 from tests.trainer.training_home import TrainingHome, said, sums
 from trainer.engine import TrainerEngine, TrainingStatusWriter
 from trainer.tiny.model import build
-from trainer.trial import bisect
+from trainer.trial import bisect, is_out_of_memory
 
 BAD = "yes"
 """A word that is one token, which the base of these tests cannot take."""
@@ -218,33 +220,41 @@ def _dying(home: Path, base: str, job: str, bad_token: int) -> None:
     folder = training.paths.state("processing") / job
     engine = TrainerEngine(TrainingStatusWriter(folder / "progress.json"))
     result = engine.run_job(training.config(folder, every_s=math.inf))
-    (folder / "outcome").write_text(result.outcome.value)
+    (folder / "outcome").write_text(f"{result.outcome.value} {result.permanent} {result.error}")
 
 
-def test_line_that_kills_the_trainer_is_found_by_trying_it_alone(built: tuple[Path, str], tmp_path: Path) -> None:
-    """Takes about 15 s: processes really die, forked from a server that has imported the trainer once."""
-    home = home_of(built, tmp_path / "home")
-    folder = home.job("job-1", poisoned(24, [6, 17]))
+def lives_and_deaths(home: TrainingHome, folder: Path) -> tuple[list[str], str]:
+    """Train a job with lines that kill, again and again until it ends; give how each trainer died, and the end."""
     token = token_of_bad(home.model.checkpoint(home.last().name))
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.trainer.test_poison"])
     deaths: list[str] = []
-    for _ in range(12):
+    for _ in range(20):
         child = server.Process(target=_dying, args=(home.paths.home, home.base, "job-1", token))
         child.start()
-        child.join(120)
+        died = ProcessRef(pid=child.pid or 0, start_ticks=start_ticks(child.pid or 0) or 0, boot_id=this_process().boot_id)
+        child.join(300)
         if child.exitcode == 0:
-            break
+            return deaths, (folder / "outcome").read_text()
         assert child.exitcode == -signal.SIGKILL
         progress = read_if_there(Progress, folder / "progress.json")
-        is_probing = (folder / PROBE).exists()
+        probe = probe_of(folder)
+        is_probing = probe is not None and probe.by == died
         deaths.append("alone" if is_probing else "in a step")
         note = Attempt(
             at=iso(datetime.now(UTC)), event="adopted", by="test", outcome="trying" if is_probing else DEATH,
             step=progress.step if progress else None,
         )  # fmt: skip
         append_record(folder / "attempts.jsonl", encode(note))
-    assert (folder / "outcome").read_text() == "completed"
+    return deaths, "it never ended"
+
+
+def test_line_that_kills_the_trainer_is_found_by_trying_it_alone(built: tuple[Path, str], tmp_path: Path) -> None:
+    """Takes about 15 s: processes really die, forked from a server that has imported the trainer once."""
+    home = home_of(built, tmp_path / "home")
+    folder = home.job("job-1", poisoned(24, [6, 17]))
+    deaths, end = lives_and_deaths(home, folder)
+    assert end == "completed False None"
     assert [(line.line, line.code) for line in sorted(poison_of(folder), key=lambda line: line.line)] == [
         (6, "death"),
         (17, "death"),
@@ -253,13 +263,102 @@ def test_line_that_kills_the_trainer_is_found_by_trying_it_alone(built: tuple[Pa
     assert not (folder / PROBE).exists()
 
 
+def test_job_with_more_killing_lines_than_it_may_have_fails_for_good(built: tuple[Path, str], tmp_path: Path) -> None:
+    """Takes about 20 s: processes really die. The first three are found as ever; the fourth is one too many."""
+    home = home_of(built, tmp_path / "home")
+    folder = home.job("job-1", poisoned(24, [3, 9, 15, 21]))
+    deaths, end = lives_and_deaths(home, folder)
+    found = [line.line for line in poison_of(folder)]
+    (last,) = {3, 9, 15, 21} - set(found)
+    assert end.startswith("failed True ")
+    assert f"died 2 times while it tried line {last} alone, and 3 of its 24 lines were left out before" in end
+    assert ", ".join(map(str, sorted(found))) in end
+    assert deaths.count("alone") == 8
+
+
+def leave_probe(folder: Path, line: int, deaths: int) -> None:
+    """Leave what a trainer leaves that died while it tried a line alone."""
+    by = ProcessRef(pid=1, start_ticks=1, boot_id="gone")
+    probe = Probe(job=folder.name, line=line, step=1, deaths=deaths, by=by, at="2026-11-20T12:00:00Z")
+    (folder / PROBE).write_bytes(encode_pretty(probe))
+
+
+def test_job_with_all_the_killing_lines_that_it_may_have_is_trained_without_them(home: TrainingHome) -> None:
+    """The trainer was killed between the record of the last of them and the removal of its probe."""
+    folder = home.job("job-1", sums(16))
+    for line in (1, 2, 3):
+        poison = PoisonLine(line=line, code="death", reason="", step=1, checkpoint="", probes=2, at="", raw_b64="")
+        add_poison(folder, poison)
+    leave_probe(folder, 3, deaths=1)
+    assert home.engine().run_job(home.config(folder)).outcome is Outcome.COMPLETED
+    assert [line.line for line in poison_of(folder)] == [1, 2, 3]
+    assert not (folder / PROBE).exists()
+
+
+def test_probe_that_a_power_cut_tore_says_nothing(home: TrainingHome) -> None:
+    folder = home.job("job-1", sums(16))
+    (folder / PROBE).write_bytes(b"")
+    assert home.engine().run_job(home.config(folder)).outcome is Outcome.COMPLETED
+    assert poison_of(folder) == []
+
+
+@pytest.fixture(params=[lambda: torch.empty(10**15), lambda: bytearray(2**60)], ids=["torch", "Python"])
+def short_of_memory(home: TrainingHome, request: pytest.FixtureRequest) -> Iterator[list[Exception]]:
+    """Let every line with BAD need more memory than there is, in training and alone; gives the errors that came of it."""
+    token, errors = token_of_bad(home.model.checkpoint(home.last().name)), list[Exception]()
+
+    def allocate(module: object, inputs: tuple[object, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding) and bool((cast(torch.Tensor, inputs[0]) == token).any()):
+            try:
+                request.param()
+            except Exception as error:
+                errors.append(error)
+                raise
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(allocate)
+    yield errors
+    hook.remove()
+
+
+def test_line_for_which_memory_is_too_small_is_not_convicted(home: TrainingHome, short_of_memory: list[Exception]) -> None:
+    folder = home.job("job-1", poisoned(16, [5]))
+    result = home.engine().run_job(home.config(folder))
+    assert (result.outcome, result.permanent) == (Outcome.FAILED, False)
+    (error,) = short_of_memory
+    assert isinstance(error, MemoryError) or (type(error) is RuntimeError and "can't allocate memory" in str(error))
+    assert poison_of(folder) == []
+
+
+def test_line_for_which_memory_is_too_small_alone_ends_the_run_and_is_not_convicted_later(
+    home: TrainingHome, short_of_memory: list[Exception]
+) -> None:
+    folder = home.job("job-1", poisoned(16, [5]))
+    for _ in range(2):
+        note = Attempt(at=iso(datetime.now(UTC)), event="adopted", by="test", outcome=DEATH, step=0)
+        append_record(folder / "attempts.jsonl", encode(note))
+    for count in range(1, 4):
+        result = home.engine().run_job(home.config(folder, micro_batch=16, accumulation=1, batch_tokens=4096))
+        assert (result.outcome, result.permanent) == (Outcome.FAILED, False)
+        assert len(short_of_memory) == count, "it ended where the line was tried, not in the step after"
+        assert (poison_of(folder), probe_of(folder)) == ([], None)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
+    with pytest.raises(RuntimeError) as wrong:
+        torch.zeros(2) @ torch.zeros(3)
+    assert not is_out_of_memory(wrong.value)
+    assert not is_out_of_memory(IndexError("index out of range in self"))
+
+
 def test_line_that_was_tried_when_somebody_killed_the_trainer_is_not_convicted(home: TrainingHome) -> None:
     folder = home.job("job-1", sums(16))
     assert home.stopping_at(1).run_job(home.config(folder)).outcome is Outcome.STOPPED
     for _ in range(2):
         note = Attempt(at=iso(datetime.now(UTC)), event="adopted", by="test", outcome=DEATH, step=1)
         append_record(folder / "attempts.jsonl", encode(note))
-    (folder / PROBE).write_bytes(encode_pretty(Probe(job="job-1", line=3, step=1, deaths=0, at="2026-11-20T12:00:00Z")))
+    leave_probe(folder, 3, deaths=0)
     assert home.engine().run_job(home.config(folder)).outcome is Outcome.COMPLETED
     assert poison_of(folder) == []
     assert not (folder / PROBE).exists()

@@ -47,14 +47,18 @@ class Seconds:
 
 
 class Recorder(TrainingStatusWriter):
-    """Keeps what is written of every step."""
+    """Keeps what is written of every step, and the steps at which runs began."""
 
     def __init__(self) -> None:
         super().__init__(None)
         self.seen: list[Progress] = []
+        self.begun: list[int] = []
 
     def write(self, progress: Progress) -> None:
-        self.seen.append(progress)
+        if progress.loss is None:
+            self.begun.append(progress.step)
+        else:
+            self.seen.append(progress)
 
     @property
     def losses(self) -> list[str]:

@@ -56,7 +56,8 @@ def view_lines(view: JobView) -> list[str]:
         said = " ".join(part for part in (attempt.event, attempt.outcome, attempt.detail, again) if part)
         rows.append(f"{'attempt':<15} {attempt.at} {plain(said)} (by {plain(attempt.by)})")
     if view.progress is not None:
-        rows.append(f"{'progress':<15} step {view.progress.step} of {view.progress.total_steps}, loss {view.progress.loss}")
+        loss = "" if view.progress.loss is None else f", loss {view.progress.loss}"  # none before its first step
+        rows.append(f"{'progress':<15} step {view.progress.step} of {view.progress.total_steps}{loss}")
     if view.result is not None:
         rows.append(f"{'result':<15} {view.result.outcome}: {plain(view.result.summary)}")
     return rows

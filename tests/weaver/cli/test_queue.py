@@ -189,8 +189,11 @@ def test_show_prints_every_record_of_the_job(paths: Paths) -> None:
     assert view.progress is not None and view.progress.step == 7
     assert [attempt.outcome for attempt in view.attempts] == ["diverged"]
     shown = weaver(paths.home, "queue", "show", job).stdout
-    for words in ("broken.jsonl", "diverged", "step 7 of 9", "dropped 3"):
+    for words in ("broken.jsonl", "diverged", "step 7 of 9, loss 0.5", "dropped 3"):
         assert words in shown
+    begun = encode_pretty(msgspec.structs.replace(progress, loss=None))
+    (paths.state("failed") / job / "progress.json").write_bytes(begun)
+    assert "step 7 of 9\n" in weaver(paths.home, "queue", "show", job).stdout
 
 
 # -- why -----------------------------------------------------------------------------------------------------------------
