@@ -27,7 +27,7 @@ from core.jobs.spool import Spool
 from core.liveness import TRAINER, Liveness, Seen
 from core.paths import Paths
 from core.records import Part, R, Record, read_if_there
-from core.runs.run import Outcome, Progress, RunResult
+from core.runs.run import Outcome, Progress, RunRequest, RunResult
 from core.status import ConfigStatus, DiskStatus, GpuStatus, QueueStatus, ServingStatus, StatusReport, TrainingStatus
 
 SHOWN_RANKS = 3
@@ -138,12 +138,12 @@ def _queue(paths: Paths) -> QueueStatus:
 
 
 def _training(paths: Paths, trainer: Seen) -> TrainingStatus | None:
-    """Describe the job that trains: the one without a result; those that wait for a checkpoint come after it.
+    """Describe the job that trains: the one without a result; those that wait, for it or for a checkpoint, come after it.
 
     A trainer that is not there or silent is said so: its last speed is no news.
     """
     claimed = [paths.state("processing") / job for job in Spool(paths).list("processing")]
-    for folder in sorted(claimed, key=lambda folder: (folder / "result.json").exists()):
+    for folder in sorted(claimed, key=lambda folder: ((folder / "result.json").exists(), _waits(folder))):
         progress = _view(Progress, folder / "progress.json")
         record = _view(Job, folder / "job.json") if progress is None else None
         if progress is None and record is None:
@@ -161,6 +161,11 @@ def _training(paths: Paths, trainer: Seen) -> TrainingStatus | None:
             eta_s=progress.eta_s if progress and at_work else None,
         )
     return None
+
+
+def _waits(folder: Path) -> bool:
+    request = _view(RunRequest, folder / "run.json")
+    return request is not None and request.waits
 
 
 def _unsaved(paths: Paths, every_s: float, clock: Clock) -> list[str]:

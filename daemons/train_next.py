@@ -2,7 +2,8 @@
 
 Reads the queue, result.json and the ledger; writes claim.json, run.json and order.json of claimed jobs, a model's head.json and
 queue/paused.json; moves jobs. The trainer child is a process of its own: a new train_next adopts it. A job is completed only
-when a checkpoint on disk holds all its rows: until then it stays in processing/, and is trained again if the trainer dies.
+when a checkpoint on disk holds all its rows: until then it stays in processing/, and is trained again, in its turn, if the
+trainer dies.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from core.process import ProcessRef, send_signal, start_ticks
 from core.records import encode_pretty, read, read_if_there
 from core.runs.child import TRAINER, living_trainer
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
+from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
-from daemons.training.choosing import Expiry, next_job
-from daemons.training.ends import claim_of, fails_by_deaths, fails_by_model, settle_completed
+from daemons.training.choosing import Expiry, claim_of, next_job
+from daemons.training.ends import fails_by_deaths, fails_by_model, settle_completed
+from daemons.training.replays import note_save_death
+from daemons.training.turns import begin_again, called, in_turn, line_up, next_turn, request_of, unfinished
 
 _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
 LONGEST_SPAWN_DELAY_S = 60.0
@@ -58,6 +62,7 @@ class TrainNext:
         self._spawn_due = 0.0
         self._retry_s: float | None = None
         self._expiry = Expiry()
+        self._buried: tuple[int, int] | None = None  # the trainer whose death was noted; only spares reading it again
 
     def tick(self, ctx: Context) -> Report:
         """Obey orders, settle ended jobs, keep a trainer while there is work, claim the next job."""
@@ -67,15 +72,17 @@ class TrainNext:
         trainer = living_trainer(ctx.paths) or self._started()
         for model in ledger.models():
             advance_head(ledger, model, iso(ctx.clock.now()))
+        did = self._bury(ctx, spool) if trainer is None else 0
         orders = pending(ctx.paths, self.name)
         resets = [order for order in orders if order.verb == RESET]
         for order in orders:
             if order.verb != RESET:
                 self._obey(ctx, spool, order, trainer)
-        did = sum(self._settle(ctx, spool, ledger, job, trainer) for job in spool.list("processing"))
+        did += sum(self._settle(ctx, spool, ledger, job, trainer) for job in reversed(in_turn(ctx.paths, spool)))
         pause = paused(ctx.paths)
-        if pause is not None and trainer is None:
-            did += _give_back(ctx, spool, pause)
+        if trainer is None:
+            did += _give_back(ctx, spool, pause) if pause is not None and pause.verb == "stop" else 0
+            line_up(ctx.paths, spool, pause)
         if resets:
             return self._reset(ctx, spool, ledger, resets, trainer)
         running = self._running(ctx, spool, pause)
@@ -108,8 +115,8 @@ class TrainNext:
             if trainer is not None:
                 send_signal(trainer, signal.SIGTERM)
             return Report(note="a reset waits for the trainer to save and end", next_s=RESET_LOOK_S)
-        for job in _unfinished(ctx, spool):
-            spool.reopen(job)
+        for job in unfinished(ctx.paths, spool):
+            begin_again(ctx.paths, spool, job)
         for order in orders:
             at = iso(ctx.clock.now())
             try:
@@ -133,11 +140,25 @@ class TrainNext:
         if code == MISCONFIGURED:
             raise InvalidConfig(path="trainer", detail=_last_line(ctx.paths.logs / "trainer.out"))
 
+    def _bury(self, ctx: Context, spool: Spool) -> int:
+        """Note in the job under way, before any other is called, that its trainer died; 1 if the job fails of it."""
+        beat = read_heartbeat(ctx.paths, TRAINER)
+        dead = (beat.pid, beat.start_ticks) if beat is not None else None
+        request = called(ctx.paths, spool)
+        did = 0
+        if beat is not None and request is not None and dead != self._buried:
+            note_save_death(ctx, spool, request, beat)
+            did = int(fails_by_deaths(ctx, spool, request))
+        self._buried = dead
+        return did
+
     def _obey(self, ctx: Context, spool: Spool, order: Order, trainer: ProcessRef | None) -> None:
         """Do what an order says: pause, stop and skip reach the trainer as order.json; resume lets jobs be claimed again."""
         at = iso(ctx.clock.now())
         if order.verb == "resume":
             was = clear_paused(ctx.paths)
+            for job in unfinished(ctx.paths, spool) if trainer is None else ():
+                spool.reopen(job)  # what it was told before its trainer died holds no more
             answer(ctx.paths, self.name, order, True, "jobs are claimed again" if was else "nothing was paused")
             return
         verb = _VERBS.get(order.verb)
@@ -157,28 +178,26 @@ class TrainNext:
         answer(ctx.paths, self.name, order, True, f"{verb}: {running.job if running else 'no job runs'}")
 
     def _running(self, ctx: Context, spool: Spool, pause: Pause | None) -> RunRequest | None:
-        """Give the request that the trainer takes: the oldest one without a result, as trainer/worker.py chooses.
-
-        A claimed job without a request gets one when there is no other, and none while there is a pause.
-        """
-        unfinished = _unfinished(ctx, spool)
-        found = [read_if_there(RunRequest, ctx.paths.state("processing") / job / "run.json") for job in unfinished]
-        requests = [request for request in found if request is not None]
-        if requests:
-            return min(requests, key=lambda request: (request.at, request.job))
-        return self._request(ctx, spool, unfinished[0]) if unfinished and pause is None else None
+        """Give the request that the trainer takes; when there is none, call the first job without a result, but in no pause."""
+        found = called(ctx.paths, spool)
+        if found is not None or pause is not None:
+            return found
+        job = next(iter(unfinished(ctx.paths, spool)), None)
+        return self._request(ctx, spool, job) if job is not None else None
 
     def _request(self, ctx: Context, spool: Spool, job: str) -> RunRequest:
-        """Write run.json of a claimed job (also of one whose claimer was killed before it could)."""
+        """Call a claimed job (also one whose claimer was killed before it could, or that begins again): write its run.json."""
         folder = ctx.paths.state("processing") / job
         record = read(Job, folder / "job.json")
         head = Ledger(ctx.paths).head(record.model)
         generated = record.source == "generate_data"
+        before = request_of(ctx.paths, job)
         request = RunRequest(
             job=job, model=record.model, parent=head.checkpoint if head else None,
             epochs=_epochs(ctx, record),
             max_train_s=ctx.config.weaver.generation.max_job_train_s if generated else None,
             attempt=sum(attempt.event == "claimed" for attempt in spool.read_attempts(job)), at=iso(ctx.clock.now()),
+            turn=before.turn if before is not None else next_turn(ctx.paths, spool),
         )  # fmt: skip
         replace_durable(folder / "run.json", encode_pretty(request))
         return request
@@ -211,7 +230,7 @@ class TrainNext:
         if result.outcome is Outcome.PAUSED and pause is not None and pause.verb == "pause":
             return 0
         if result.outcome is Outcome.PAUSED and pause is None:
-            spool.reopen(job)
+            begin_again(ctx.paths, spool, job)
         elif result.outcome is Outcome.SKIPPED:
             spool.skip(job, end)
         elif result.outcome in (Outcome.STOPPED, Outcome.PAUSED):
@@ -224,9 +243,9 @@ class TrainNext:
         return 1
 
     def _start_trainer(self, ctx: Context, spool: Spool, request: RunRequest) -> None:
-        """Start a trainer, each further time without a result after a longer wait; note a death in the middle of the job."""
+        """Start a trainer, each further time without a result after a longer wait."""
         now = ctx.clock.mono()
-        if now < self._spawn_due or fails_by_model(ctx, spool, request) or fails_by_deaths(ctx, spool, request):
+        if now < self._spawn_due or fails_by_model(ctx, spool, request):
             return
         self._spawns += 1
         self._spawn_due = now + min(LONGEST_SPAWN_DELAY_S, 2.0 ** (self._spawns - 1))
@@ -236,13 +255,9 @@ class TrainNext:
         ctx.log.info("started trainer %s", self._child.pid, extra={"event": "spawn", "job": request.job})
 
 
-def _unfinished(ctx: Context, spool: Spool) -> list[str]:
-    return [job for job in spool.list("processing") if not (ctx.paths.state("processing") / job / "result.json").exists()]
-
-
 def _give_back(ctx: Context, spool: Spool, pause: Pause) -> int:
-    """Give back what is claimed and in no trainer's hands: a pause must not start one."""
-    jobs = _unfinished(ctx, spool)
+    """Give back what is claimed and in no trainer's hands."""
+    jobs = unfinished(ctx.paths, spool)
     for job in jobs:
         end = Attempt(at=iso(ctx.clock.now()), event="returned", by=ctx.name, detail=f"{pause.verb} by {pause.by}")
         spool.return_to_queue(job, end)

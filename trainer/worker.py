@@ -1,4 +1,4 @@
-"""The trainer child: takes the oldest claimed job without a result, trains it, writes result.json, looks again.
+"""The trainer child: takes the claimed job that train_next called, trains it, writes result.json, looks again.
 
 Started by train_next, adopted by the next train_next after a kill. Reads processing/<job>/run.json and order.json, writes
 plan.json, progress.json, result.json and its heartbeat. Being warm only means that it looks again until its idle limit. It
@@ -108,6 +108,7 @@ class Worker:
                 known = self._config.weaver.models
                 if request.model != self.model or self.model not in known or not self._train(request):
                     break
+                self.beat("idle", "waiting for a job", PROMISE_S)  # at once: dying from now on is no fault of a job
                 idle_since = self._clock.mono()
                 continue
             if self.engine.save_is_due(self._config.weaver.checkpoints.every_s):
@@ -140,7 +141,7 @@ class Worker:
         return self._following.now.config
 
     def _next_request(self) -> RunRequest | None:
-        """Give the oldest claimed job that has run.json and no result.json."""
+        """Give the first claimed job that has run.json, which does not wait, and no result.json."""
         found: list[RunRequest] = []
         folder = self.paths.state("processing")
         for job in sorted(os.listdir(folder)) if folder.is_dir() else []:  # noqa: PTH208 - called five times a second
@@ -151,9 +152,9 @@ class Worker:
             except InvalidData as error:
                 self.log.error("%s", error, extra={"job": job})
                 continue
-            if request is not None:
+            if request is not None and not request.waits:
                 found.append(request)
-        return min(found, key=lambda request: (request.at, request.job)) if found else None
+        return min(found, key=lambda request: request.place) if found else None
 
     def _train(self, request: RunRequest) -> bool:
         """Run one job and write its result; False when this process must end, as it is not to be trusted any more.
@@ -161,6 +162,7 @@ class Worker:
         A job that can never be trained was refused before anything happened to the weights. Raises Misconfigured.
         """
         folder = self.paths.state("processing") / request.job
+        (folder / "progress.json").unlink(missing_ok=True)  # how far an earlier trainer came is not how far this one is
         self.engine.writer = TrainingStatusWriter(folder / "progress.json")
         self.engine.order = lambda: self._order(folder)
         config = self._run_config(request, folder)

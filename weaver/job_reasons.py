@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from core.clock import Clock
 from core.errors import WeaverError
 from core.in_force import read_in_force
 from core.jobs.finding import Receipt, in_line, read_queued, receipt_of
-from core.jobs.job import Job, Reason
+from core.jobs.job import Attempt, Job, Reason
 from core.jobs.pause import paused
 from core.jobs.retrying import waits_s
 from core.jobs.spool import Spool
@@ -100,6 +100,7 @@ def why_job(paths: Paths, job: str, environ: Mapping[str, str], clock: Clock) ->
         to_do = ["`weaver queue resume`"] if waits.paused else []
         return Why(receipt=known, says=_waiting(waits), codes=codes, refused=refused, waits=waits, trouble=trouble, to_do=to_do)
     says = _training(paths, job, status.training) if state == "processing" else f"completed{_trained(record)}"
+    says += _again(spool.read_attempts(job))
     trouble = _trouble(status, "train_next", "looks after its training") if state == "processing" else []
     return Why(receipt=known, says=says, codes=codes, refused=refused, trouble=trouble)
 
@@ -209,6 +210,11 @@ def _training(paths: Paths, job: str, training: TrainingStatus | None) -> str:
         return "it is claimed and waits for the trainer, or for the checkpoint that will hold it"
     step = f", step {training.step} of {training.total_steps}" if training.step is not None else ""
     return f"it is being trained ({training.phase}{step})"
+
+
+def _again(attempts: Sequence[Attempt]) -> str:
+    replayed = sum(attempt.replayed or 0 for attempt in attempts)
+    return f"; {replayed} of its steps were lost when a trainer died, and come again" if replayed else ""
 
 
 def _trained(record: Job) -> str:

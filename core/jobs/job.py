@@ -125,7 +125,7 @@ DEATH = "trainer died"
 class Attempt(Record, frozen=True, tag="weaver.attempt/1"):
     """One line of attempts.jsonl (checksummed append): a claim or the end of one.
 
-    replayed: optimizer steps that died with the trainer before a checkpoint held them, and are trained again.
+    replayed: optimizer steps of this job, as last told, that died with a trainer before a checkpoint held them and come again.
     """
 
     at: str

@@ -207,8 +207,8 @@ class Spool:
         return folder
 
     def reopen(self, job: str) -> None:
-        """Let a job in processing/ be trained on from its cursor: put aside the request and result of its last run."""
-        put_aside(self._claimed(job, "reopened"), _OF_ONE_ATTEMPT, self._ops)
+        """Let a job in processing/ be trained on from its cursor: put aside the orders for its last run, then its result."""
+        put_aside(self._claimed(job, "reopened"), ("order.json", "result.json"), self._ops)
 
     def _claimed(self, job: str, what: str) -> Path:
         state = self.find(job)

@@ -24,7 +24,10 @@ class Outcome(StrEnum):
 
 
 class RunRequest(Record, frozen=True, tag="weaver.run/1"):
-    """run.json: train this job. parent is the checkpoint to continue from (null: the base of the model)."""
+    """run.json: train this job. parent is the checkpoint to continue from (null: the base of the model).
+
+    turn: jobs are trained in this order, also again; no time, as a clock may be set. waits: not before train_next calls it.
+    """
 
     job: str
     model: str
@@ -33,6 +36,13 @@ class RunRequest(Record, frozen=True, tag="weaver.run/1"):
     max_train_s: float | None
     attempt: int
     at: str
+    turn: int = 0
+    waits: bool = False
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """Give what requests are sorted by; those of an older version have no turn, but a time."""
+        return self.turn, self.at, self.job
 
 
 class JobOrder(Record, frozen=True, tag="weaver.job-order/1"):

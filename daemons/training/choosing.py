@@ -11,10 +11,11 @@ from core.checkpoints.champion import read_champion
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
 from core.errors import IllegalMove, InvalidData, NotFound
-from core.jobs.job import Job
+from core.jobs.job import Claim, Job
 from core.jobs.retrying import waits_s
 from core.jobs.spool import Spool
 from core.paths import PRIORITIES
+from core.process import this_process
 from core.records import read_if_there
 from daemons.harness.context import Context
 
@@ -34,6 +35,12 @@ def next_job(ctx: Context, spool: Spool, ledger: Ledger) -> tuple[str | None, fl
             waiting[job] = wait
         elif not expires(ctx, spool, ledger, job):  # it may have come, or come back, after what serves had changed
             return job, min(waiting.values(), default=None)
+
+
+def claim_of(ctx: Context, job: str) -> Claim:
+    """Make the claim of this process on a job."""
+    me = this_process()
+    return Claim(job=job, owner=ctx.name, pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, at=iso(ctx.clock.now()))
 
 
 class Expiry:

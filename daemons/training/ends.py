@@ -14,16 +14,19 @@ from pathlib import Path
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
-from core.errors import CorruptRecord
-from core.jobs.job import DEATH, Attempt, Claim
+from core.jobs.job import DEATH, Attempt
+from core.jobs.pause import paused
 from core.jobs.poison import poison_of, probe_of
 from core.jobs.spool import Spool
-from core.process import ProcessRef, this_process
+from core.process import ProcessRef
 from core.records import read_if_there
 from core.runs.child import TRAINER
-from core.runs.run import Plan, Progress, RunRequest, RunResult
+from core.runs.run import Plan, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context
+from daemons.training.choosing import claim_of
+from daemons.training.replays import note_lost_rows, steps_of_life
+from daemons.training.turns import begin_again
 
 PROBE_DEATH = "trainer died trying a line alone"
 # So many times the deaths that one step may have end a job when they are anywhere in it and nothing came of them: that ends
@@ -34,7 +37,10 @@ IN_VAIN = 5
 def settle_completed(
     ctx: Context, spool: Spool, ledger: Ledger, result: RunResult, end: Attempt, trainer: ProcessRef | None
 ) -> int:
-    """Complete a job whose rows are in a checkpoint; train it again when they died with the trainer that held them."""
+    """Complete a job whose rows are in a checkpoint; train it again when they died with the trainer that held them.
+
+    In a pause it waits with its result: it was done, and is the first to be trained again, whatever is given back meanwhile.
+    """
     head = ledger.head(result.model)
     plan = read_if_there(Plan, ctx.paths.state("processing") / result.job / "plan.json")
     rows = consumed_rows(ledger, result.model, head.checkpoint, result.job, plan.parent) if head and plan else 0
@@ -42,9 +48,11 @@ def settle_completed(
         spool.complete(result.job, end)
         ctx.event("completed", job=result.job, step=result.global_step)
         return 1
-    if trainer != result.by:
-        spool.reopen(result.job)
-        ctx.event("reopened", job=result.job, why="the trainer died before a checkpoint held this job's rows")
+    if trainer != result.by and paused(ctx.paths) is None:
+        replayed = note_lost_rows(ctx, spool, ledger, result)
+        begin_again(ctx.paths, spool, result.job)
+        why = "the trainer died before a checkpoint held this job's rows"
+        ctx.event("reopened", job=result.job, why=why, replayed=replayed)
         return 1
     return 0
 
@@ -63,20 +71,21 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     if any(attempt.detail == mark for attempt in attempts):
         return False
     folder = ctx.paths.state("processing") / request.job
-    step, probe = _step_of(folder), probe_of(folder)
+    step, began = steps_of_life(ctx, spool, request)
+    probe = probe_of(folder)
     # How it finds out which line it is. What an earlier trainer left there says nothing of this death.
     is_probing = probe is not None and probe.by == ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
-    ledger = Ledger(ctx.paths)
-    head = ledger.head(request.model)
-    at = ledger.get(request.model, head.checkpoint) if head is not None else None
+    head = Ledger(ctx.paths).head(request.model)
     claim = claim_of(ctx, request.job)
     death = Attempt(
         at=claim.at, event="adopted", by=claim.owner, outcome=PROBE_DEATH if is_probing else DEATH, detail=mark, step=step,
-        replayed=None if step is None or at is None else max(0, step - at.step),
+        replayed=step - began,
     )  # fmt: skip
     spool.adopt(request.job, claim, death)
     ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=death.replayed)
-    why = _why_too_often(folder, [*attempts, death], at.name if at is not None else None, ctx.config.weaver.queue.retries)
+    why = _why_too_often(
+        folder, [*attempts, death], head.checkpoint if head is not None else None, ctx.config.weaver.queue.retries
+    )
     if why is None:
         return False
     _fail(ctx, spool, request, why, step)
@@ -107,15 +116,6 @@ def _began(attempt: Attempt) -> int | None:
     return None if attempt.step is None or attempt.replayed is None else attempt.step - attempt.replayed
 
 
-def _step_of(folder: Path) -> int | None:
-    """Give how far a job's trainer had come; None before its first report, or when a power cut tore it: it is not flushed."""
-    try:
-        progress = read_if_there(Progress, folder / "progress.json")
-    except CorruptRecord:
-        return None
-    return progress.step if progress else None
-
-
 def fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     """Fail a job whose model is not configured (any more): no trainer could be started for it."""
     if request.model in ctx.config.weaver.models:
@@ -128,8 +128,3 @@ def _fail(ctx: Context, spool: Spool, request: RunRequest, detail: str, step: in
     end = Attempt(at=iso(ctx.clock.now()), event="finished", by=ctx.name, outcome="failed", detail=detail, step=step)
     spool.fail(request.job, end)
     ctx.event("failed", job=request.job, why=detail)
-
-
-def claim_of(ctx: Context, job: str) -> Claim:
-    me = this_process()
-    return Claim(job=job, owner=ctx.name, pid=me.pid, start_ticks=me.start_ticks, boot_id=me.boot_id, at=iso(ctx.clock.now()))

@@ -22,8 +22,8 @@ from core.jobs.pause import Pause, set_paused
 from core.overview import Overview, collect
 from core.paths import Paths
 from core.process import this_process
-from core.records import encode
-from core.runs.run import Outcome, Progress, RunResult
+from core.records import encode, encode_pretty
+from core.runs.run import Outcome, Progress, RunRequest, RunResult
 from core.status import DaemonStatus, State
 from tests.core.home_files import OTHER_BOOT, beat, dead_process, healthy, make_home, program, put_job, supervise
 
@@ -261,6 +261,16 @@ def test_job_that_only_waits_for_a_checkpoint_is_not_the_one_in_training(paths: 
     jobs = [put_job(paths, "processing", number=number) for number in range(3)]
     for job in (jobs[0], jobs[2]):
         (paths.state("processing") / job / "result.json").touch()
+    training = look(paths).status.training
+    assert training is not None
+    assert training.job == jobs[1]
+
+
+def test_job_that_waits_to_be_trained_again_is_not_the_one_in_training(paths: Paths) -> None:
+    jobs = [put_job(paths, "processing", number=number) for number in range(2)]
+    for job, waits in zip(jobs, (True, False), strict=True):
+        request = RunRequest(job=job, model="tiny", parent=None, epochs=1, max_train_s=None, attempt=1, at="", waits=waits)
+        (paths.state("processing") / job / "run.json").write_bytes(encode_pretty(request))
     training = look(paths).status.training
     assert training is not None
     assert training.job == jobs[1]

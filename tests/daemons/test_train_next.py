@@ -775,27 +775,7 @@ def test_skip_puts_the_job_behind_the_others(stage: Stage) -> None:
     assert paused(stage.paths) is None
 
 
-def test_order_goes_to_the_job_that_the_trainer_has_and_not_to_an_older_one_that_waits(stage: Stage) -> None:
-    """A was trained and died with its trainer, B was begun: the trainer takes the older request, which is B's."""
-    completed(stage)
-    stage.queue(B)
-    stage.tick(1)
-    stage.beat("train")
-    stage.die()
-    assert stage.tick(10).facts["running"] == B
-    assert stage.request(A) is None
-    stage.order("pause")
-    stage.tick()
-    assert (stage.ordered(A), stage.ordered(B)) == (None, "pause")
-    stage.result(B, Outcome.PAUSED)
-    stage.tick()
-    assert stage.request(A) is None
-    stage.order("resume")
-    stage.tick(1)
-    assert stage.tick(1).facts["running"] == A
-
-
-@pytest.mark.parametrize(("verb", "state"), [("pause", "normal"), ("stop", "normal"), ("skip", "low")])
+@pytest.mark.parametrize(("verb", "state"), [("pause", "processing"), ("stop", "normal"), ("skip", "low")])
 def test_order_without_a_living_trainer_starts_none(stage: Stage, verb: str, state: str) -> None:
     stage.queue(A)
     stage.tick()
@@ -806,7 +786,8 @@ def test_order_without_a_living_trainer_starts_none(stage: Stage, verb: str, sta
     stage.tick(0.5)
     assert stage.states[A] == state
     assert len(stage.children) == 1
-    assert [attempt.event for attempt in stage.spool.read_attempts(A)] == ["claimed", "returned"]
+    events = ["claimed"] if verb == "pause" else ["claimed", "returned"]
+    assert [attempt.event for attempt in stage.spool.read_attempts(A)] == events
 
 
 def test_trainer_that_dies_before_it_obeys_is_not_started_for_a_pause(stage: Stage) -> None:
@@ -816,8 +797,8 @@ def test_trainer_that_dies_before_it_obeys_is_not_started_for_a_pause(stage: Sta
     stage.tick()
     stage.die()
     stage.tick(100)
-    stage.tick(100)
-    assert (stage.states, len(stage.children)) == ({A: "normal"}, 1)
+    assert stage.tick(100).note == "pause by a person"
+    assert (stage.states, len(stage.children)) == ({A: "processing"}, 1)
 
 
 def test_unknown_order_is_answered_with_the_valid_ones(stage: Stage) -> None:

@@ -2,8 +2,9 @@
 
 Compared are, for every step, also a replayed one: the ids of its micro-batches, the learning rates, the loss (float hex), and
 a draw from each of random, numpy and torch; in the end the weights, their average, optimizer, schedule, random state and
-counters. Packed and padded, with and without accumulation and dropout, across the border of epochs (with accumulation: inside
-of a step) and of jobs. The deaths are on record, so that the lines of the step of a death are tried alone: that moves no bit.
+counters; and how many steps train_next counted as trained again. Packed and padded, with and without accumulation and dropout,
+across the border of epochs (with accumulation: inside of a step) and of jobs, in the order that train_next chooses. It has the
+deaths on record, so that the lines of the step of a death are tried alone: that moves no bit.
 benchmarks/faults.py goes through every moment of every step of a run of sixty.
 """
 
@@ -20,6 +21,7 @@ from tests.faults.trainer_lives import (
     IN_A_STEP,
     SETTINGS,
     SHORT,
+    THREE,
     Death,
     Run,
     Setting,
@@ -29,6 +31,7 @@ from tests.faults.trainer_lives import (
     has_died,
     make_bases,
     make_home,
+    plan_of,
     survive,
     tried,
 )
@@ -63,6 +66,28 @@ def test_trainer_killed_at_any_moment_goes_on_as_if_it_had_not_been(
         assert tried(home) or name == "saves", "no line was tried alone after several deaths"
 
 
+def test_jobs_that_were_only_in_memory_are_trained_again_in_the_order_of_the_uninterrupted_run(
+    bases: Mapping[bool, tuple[Path, str]], tmp_path: Path
+) -> None:
+    """Two are done and the third is under way when the trainer dies; the next ones die on the way there. About 15 s."""
+    run = Run(THREE, HARDEST, every_s=100_000.0)
+    whole = make_home(bases, tmp_path / "whole", run)
+    assert not has_died(whole, run, None)
+    first, second = (len(plan_of(whole, job).steps) for job in ("job-1", "job-2"))
+    deaths = [
+        Death("after the step", first + second + 1),
+        Death("before the update", 2),
+        Death("in the middle", first + 1),
+        Death("job", 2),
+        Death("after the update", first + second + 2),
+    ]
+    home = make_home(bases, tmp_path / "home", run)
+    assert survive(home, run, deaths) == len(deaths)
+    assert differences(home, whole, run) == []
+    spans = [span for one in home.ledger.checkpoints("tiny") for span in one.consumed]
+    assert list(dict.fromkeys(span.job for span in spans)) == ["job-1", "job-2", "job-3"]
+
+
 def test_border_of_epochs_lies_inside_of_a_step_where_there_is_accumulation(
     bases: Mapping[bool, tuple[Path, str]], tmp_path: Path
 ) -> None:
@@ -71,7 +96,7 @@ def test_border_of_epochs_lies_inside_of_a_step_where_there_is_accumulation(
     home = make_home(bases, tmp_path / "home", run)
     survive(home, run, [])
     spans = [span for one in home.ledger.checkpoints("tiny") for span in one.consumed if span.job == "job-1"]
-    plan = home.plan("job-1")
+    plan = plan_of(home, "job-1")
     borders = {sum(plan.steps[:step]) for step in range(len(plan.steps) + 1)}
     assert {span.epoch for span in spans} == {0, 1}
     assert len(plan.rows) // 2 not in borders

@@ -1,9 +1,10 @@
-"""One stream of two jobs, trained by processes that are killed: at every moment of a step, between jobs, or while they save.
+"""One stream of a few jobs, trained by processes that are killed: at every moment of a step, between jobs, or while they save.
 
-Shared by test_trainer_kills and by benchmarks/faults.py. Processes are forked from a server that has imported the trainer once.
-What each step was given and did is seen through torch's own hooks and appended to a file outside of the home, so that it
-outlives its process: the ids of every micro-batch, the learning rates, the loss to the last bit, and a draw from each of the
-three random generators, as a loader or a model of somebody else may draw from any of them.
+Shared by test_trainer_kills and by benchmarks/faults.py. train_next ticks in the test: it claims the jobs, starts every
+trainer, notes its death, and decides what is trained again and in which order. Its trainers run the worker, forked from a
+server that has imported it once. What each step was given and did is seen through torch's own hooks and appended to a file
+outside of the home, so that it outlives its process: the ids of every micro-batch, the learning rates, the loss to the last
+bit, and a draw from each of the three random generators, as a loader or a model of somebody else may draw from any of them.
 """
 
 from __future__ import annotations
@@ -11,45 +12,54 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
 import torch
+import yaml
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from core.accounting.audit import audit
-from core.clock import iso
+from core.clock import SystemClock
 from core.config import ModelConfig
-from core.files import append_record
-from core.jobs.job import DEATH, Attempt
+from core.in_force import read_in_force
+from core.jobs.job import Job, JobTraining
 from core.jobs.poison import PROBE
-from core.records import encode, read
-from core.runs.run import Outcome, Progress
+from core.jobs.spool import Spool
+from core.records import encode_pretty, read
+from core.runs.run import Plan, Progress, RunRequest
+from daemons.harness.context import Context
+from daemons.train_next import TrainNext
+from tests.core.home_files import put_job
+from tests.fakes import ROOT
 from tests.faults.dying import die_at
-from tests.trainer.training_home import Seconds, TrainingHome, sums
+from tests.trainer.training_home import SMALL, Seconds, TrainingHome, sums
 from trainer.config import ModelSource
-from trainer.engine import TrainerEngine, TrainingStatusWriter
+from trainer.engine import TrainerEngine
 from trainer.model import ensure_base
 from trainer.resume import Cursor
 from trainer.tiny.model import build
-from trainer.weights import sweep_left_overs
+from trainer.worker import Worker
 
 MODULE = "tests.faults.trainer_lives"
-LONGEST_LIFE_S = 300.0
+LONGEST_LIFE_S, LOOK_S = 300.0, 0.05
 TRIED = "tried"
 DROPOUT = 0.1
 
@@ -70,9 +80,14 @@ class Setting:
         return f"{packing}, accumulation {self.accumulation}, {dropout}"
 
     def hyper(self) -> dict[str, Any]:
-        """Give the settings of TrainingHome.config: several examples in a row of 64 tokens, or several rows in a batch."""
-        narrow = {"batch_tokens": 64, "max_length": 64} if self.packing else {}
-        return {"packing": "on" if self.packing else "off", "accumulation": self.accumulation, **narrow}
+        """Give what training.yaml says: several examples in a row of 64 tokens, or several rows in a batch."""
+        narrow = {"batch_tokens": 64} if self.packing else {}
+        return {**SMALL, "packing": "on" if self.packing else "off", "accumulation": self.accumulation, **narrow}
+
+    @property
+    def max_length(self) -> int:
+        """Give the longest row."""
+        return 64 if self.packing else 96
 
 
 SETTINGS = [Setting(*values) for values in itertools.product((False, True), (1, 3), (False, True))]
@@ -81,7 +96,7 @@ HARDEST = Setting(packing=True, accumulation=3, dropout=True)
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained: lines and epochs of both jobs, and how; a checkpoint about every `every_s` readings of a clock."""
+    """What is trained: lines and epochs of each job, and how; a checkpoint about every `every_s` readings of a clock."""
 
     jobs: tuple[tuple[str, int, int], ...]
     setting: Setting
@@ -92,21 +107,21 @@ SHORT = (("job-1", 26, 2), ("job-2", 19, 1))
 """Two epochs and another job; a step of three micro-batches takes rows of both epochs."""
 LONG = (("job-1", 76, 5), ("job-2", 167, 1))
 """Sixty steps of HARDEST, 42 and 18: five epochs, whose borders lie inside of steps, and another job."""
+THREE = (("job-1", 26, 2), ("job-2", 19, 1), ("job-3", 17, 2))
 
 
 @dataclass(frozen=True)
 class Death:
-    """Where a process is killed: in step `at` of the stream, after the at-th job, or at its at-th change of the disk."""
+    """Where a process is killed: in step `at` of the stream, after the at-th job, or at its at-th change of models/."""
 
     moment: Moment
     at: int
 
 
-class Witness(TrainingStatusWriter):
+class Witness:
     """Appends what every step was given and did, and dies in one."""
 
     def __init__(self, home: TrainingHome, death: Death | None) -> None:
-        super().__init__(None)
         self._file, self._processing = told_in(home.paths.home), home.paths.state("processing")
         self._death, self._step, self._born = death, home.last().step, time.time()
         self._batches: list[str] = []
@@ -135,10 +150,9 @@ class Witness(TrainingStatusWriter):
         self._tell("given", self._step + 1, rates, self._batches, _draw())
         self._batches = []
 
-    def write(self, progress: Progress) -> None:
+    def ended(self, progress: Progress) -> None:
         """Note the loss of a step."""
-        if progress.loss is None:
-            return
+        assert progress.loss is not None
         self._tell("loss", progress.step, progress.loss.hex())
         self._die_if("after the step")
         self._step = progress.step
@@ -176,31 +190,107 @@ def make_bases(folder: Path) -> Mapping[bool, tuple[Path, str]]:
 
 
 def make_home(bases: Mapping[bool, tuple[Path, str]], folder: Path, run: Run) -> TrainingHome:
-    """Copy the home with the run's base, and put both jobs into it."""
+    """Copy the home with the run's base, and queue the jobs in it."""
     made, base = bases[run.setting.dropout]
     shutil.copytree(made, folder)
     home = TrainingHome(folder, base)
-    for name, count, _ in run.jobs:
-        home.job(name, sums(count, seed=count))
+    shutil.copytree(ROOT / "config", home.paths.config, ignore=shutil.ignore_patterns("local"), dirs_exist_ok=True)
+    changes = {
+        "training": run.setting.hyper(),
+        "weaver": {
+            "models": {"tiny": {"base": base, "max_length": run.setting.max_length}},
+            "checkpoints": {"every_s": run.every_s}, "disk": {"floor_gb": 0.1},
+        },
+    }  # fmt: skip
+    for name, changed in changes.items():
+        path = home.paths.config / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changed}))
+    for name, count, epochs in run.jobs:
+        job = home.paths.state("normal") / name
+        home.job(name, sums(count, seed=count)).rename(job)
+        record = read(Job, home.paths.state("normal") / put_job(home.paths, "normal") / "job.json")
+        (job / "job.json").write_bytes(encode_pretty(msgspec.structs.replace(record, id=name, training=JobTraining(epochs))))
+        shutil.rmtree(home.paths.state("normal") / record.id)
     return home
 
 
-def live(folder: Path, base: str, run: Run, death: Death | None) -> None:
-    """Train every job as far as it is not trained yet, as the next trainer does; in a process of its own."""
-    home = TrainingHome(folder, base)
-    sweep_left_overs(home.paths, "tiny")
-    engine = TrainerEngine(Witness(home, death), mono=Seconds())
-    if death is not None and death.moment == "call":
-        die_at(death.at, str(folder))
-    for number, (name, _, epochs) in enumerate(run.jobs, 1):
-        job = home.paths.state("processing") / name
-        config = home.config(job, epochs=epochs, every_s=run.every_s, save=False, **run.setting.hyper())
-        result = engine.run_job(config)
-        assert result.outcome is Outcome.COMPLETED, result.error
-        if death == Death("job", number):
+class _Watched(TrainerEngine):
+    """An engine with a witness; a checkpoint is due by how often its clock was read."""
+
+    witness: Witness
+
+    def _report(self, progress: Progress) -> None:
+        super()._report(progress)
+        self.witness.ended(progress)
+
+
+class _Mortal(Worker):
+    """A worker that may die after a job."""
+
+    def __init__(self, home: TrainingHome, run: Run, death: Death | None) -> None:
+        super().__init__(home.paths.home, "tiny")
+        self._deadly = run.jobs[death.at - 1][0] if death is not None and death.moment == "job" else None
+        self.engine = _Watched(self.engine.writer, beat=self.beat, remark=self.log.info, mono=Seconds())
+        self.engine.witness = Witness(home, death)
+
+    def _train(self, request: RunRequest) -> bool:
+        goes_on = super()._train(request)
+        if request.job == self._deadly:
             os.kill(os.getpid(), signal.SIGKILL)
-    if engine.has_unsaved():
-        engine.save()
+        return goes_on
+
+
+def live(folder: Path, base: str, run: Run, death: Death | None) -> None:
+    """Be a trainer of train_next, in a process of its own, until SIGTERM or the death."""
+    home = TrainingHome(folder, base)
+    worker = _Mortal(home, run, death)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(worker, "stopping", True))
+    if death is not None and death.moment == "call":
+        die_at(death.at, str(home.paths.models))
+    sys.exit(worker.run())
+
+
+class _Life:
+    """A trainer in the part of a Popen that train_next uses."""
+
+    def __init__(self, home: TrainingHome, run: Run, death: Death | None) -> None:
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload([MODULE])
+        self._process = server.Process(target=live, args=(home.paths.home, home.base, run, death))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def ask_to_end(self) -> None:
+        self._process.terminate()
+
+
+class _Keeper:
+    """A train_next that has just begun to look after a home, and the trainer that it starts."""
+
+    def __init__(self, home: TrainingHome, run: Run, death: Death | None) -> None:
+        self._home, self._run, self._death = home, run, death
+        self._daemon = TrainNext()
+        self._context = Context(
+            name="train_next", host="local", clock=SystemClock(), paths=home.paths,
+            config=read_in_force(home.paths, {}).config, environ={}, rng=random.Random(0),
+            log=logging.getLogger("test.train_next"), spawn=self._spawn, beat=lambda note: None, stopping=lambda: False,
+            event=lambda event, **facts: None,
+        )  # fmt: skip
+        self.life: _Life | None = None
+
+    def _spawn(self, program: str, argv: Sequence[str], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        self.life = self.life or _Life(self._home, self._run, self._death)  # who died is replaced by the next keeper
+        return cast("subprocess.Popen[bytes]", self.life)
+
+    def tick(self) -> bool:
+        """Look after the jobs; say whether all that can be trained is."""
+        self._daemon.tick(self._context)
+        claimed = [self._home.paths.state("processing") / job for job in Spool(self._home.paths).list("processing")]
+        return not Spool(self._home.paths).list("normal") and all((job / "result.json").exists() for job in claimed)
 
 
 def told_in(folder: Path) -> Path:
@@ -209,35 +299,29 @@ def told_in(folder: Path) -> Path:
 
 
 def has_died(home: TrainingHome, run: Run, death: Death | None) -> bool:
-    """Let a process train until it is killed; False when it came to its end. Raises AssertionError when it failed by itself."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([MODULE])
-    child = server.Process(target=live, args=(home.paths.home, home.base, run, death))
-    child.start()
-    child.join(LONGEST_LIFE_S)
-    assert child.exitcode in (0, -signal.SIGKILL), f"the trainer ended with {child.exitcode}"
-    return child.exitcode != 0
+    """Let a trainer train until it is killed; False when it came to its end. Raises AssertionError when it failed by itself."""
+    keeper, deadline = _Keeper(home, run, death), time.monotonic() + LONGEST_LIFE_S
+    while True:
+        ended = keeper.life.poll() if keeper.life is not None else None
+        assert ended in (None, 0, -signal.SIGKILL), f"the trainer ended with {ended}"
+        if ended:
+            return True
+        is_done = keeper.tick()
+        if is_done and (keeper.life is None or ended == 0):
+            break
+        if is_done and keeper.life is not None and keeper.life.poll() is None:
+            keeper.life.ask_to_end()
+        assert time.monotonic() < deadline, f"not at its end within {LONGEST_LIFE_S} s"
+        time.sleep(LOOK_S)
+    assert Spool(home.paths).list("completed") == [name for name, _, _ in run.jobs]
+    return False
 
 
 def survive(home: TrainingHome, run: Run, deaths: Sequence[Death]) -> int:
-    """Train to the end, whatever kills it on the way; give how many of the deaths there were.
-
-    They are recorded as train_next records them: from the second on, the lines of the step of a death are tried alone first.
-    """
-    died = 0
-    for death in deaths:
-        if has_died(home, run, death):
-            died += 1
-            _record_death(home, run)
+    """Train to the end, whatever kills it on the way; give how many of the deaths there were."""
+    died = sum(has_died(home, run, death) for death in deaths)
     assert not has_died(home, run, None)
     return died
-
-
-def _record_death(home: TrainingHome, run: Run) -> None:
-    steps = [json.loads(told)[1] for told in _lines(home) if told.startswith('["loss"')]
-    fact = Attempt(at=iso(datetime.now(UTC)), event="adopted", by="test", outcome=DEATH, step=steps[-1] if steps else None)
-    for name, _, _ in run.jobs:
-        append_record(home.paths.state("processing") / name / "attempts.jsonl", encode(fact))
 
 
 def tried(home: TrainingHome) -> list[int]:
@@ -259,9 +343,18 @@ def differences(home: TrainingHome, whole: TrainingHome, run: Run) -> list[str]:
         spans = [span for one in home.ledger.checkpoints("tiny") for span in one.consumed if span.job == name]
         if Counter(line for span in spans for line in span.lines) != dict.fromkeys(range(1, count + 1), epochs):
             found.append(f"{name}: not every line was trained {epochs} times")
-        if home.plan(name).rows != whole.plan(name).rows:
+        if plan_of(home, name).rows != plan_of(whole, name).rows:
             found.append(f"{name}: the samples are others, or in another order")
+    steps = [json.loads(told)[1] for told in _lines(home) if told.startswith('["loss"')]
+    counted = sum(attempt.replayed or 0 for name, _, _ in run.jobs for attempt in Spool(home.paths).read_attempts(name))
+    if counted != len(steps) - len(set(steps)):
+        found.append(f"{len(steps) - len(set(steps))} steps were trained again, {counted} were counted")
     return found + [f"{one.id}: {text}" for one in audit(home.paths).invariants if one.id == "I7" for text in one.violations]
+
+
+def plan_of(home: TrainingHome, name: str) -> Plan:
+    """Give the plan of a job, wherever it lies."""
+    return read(Plan, Spool(home.paths).folder(name) / "plan.json")
 
 
 def _told(home: TrainingHome) -> set[str]:
@@ -284,7 +377,7 @@ def _ends(home: TrainingHome) -> dict[str, object]:
 
 def deaths_in_steps(rng: random.Random, whole: TrainingHome) -> list[Death]:
     """Draw one death for each moment of a step, in ascending steps, and one between the jobs. whole: the uninterrupted run."""
-    steps, of_job_1 = whole.last().step, len(whole.plan("job-1").steps)
+    steps, of_job_1 = whole.last().step, len(plan_of(whole, "job-1").steps)
     at = sorted(rng.sample(range(1, steps + 1), len(IN_A_STEP)))
     drawn = [Death(moment, step) for moment, step in zip(rng.sample(IN_A_STEP, len(IN_A_STEP)), at, strict=True)]
     border = sum(step <= of_job_1 for step in at)

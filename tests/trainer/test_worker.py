@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -97,6 +98,19 @@ def test_claimed_jobs_are_trained_oldest_request_first(home: WorkerHome) -> None
     assert (beat.state, beat.exit_code, beat.pid) == (State.EXITED, 0, os.getpid())
     events = (home.paths.logs / "events" / "trainer.jsonl").read_text()
     assert home.last().name in events
+
+
+def test_job_that_waits_is_left_alone_and_the_turn_goes_before_the_time(home: WorkerHome) -> None:
+    """The clock was set back between the two that are called; what an earlier trainer said of one is not repeated."""
+    names = {"a-second": (1, 2, False), "b-first": (2, 1, False), "c-waits": (0, 0, True)}
+    for name, (minute, turn, waits) in names.items():
+        path = home.claimed(name, sums(8), minute=minute) / "run.json"
+        path.write_bytes(encode_pretty(msgspec.structs.replace(read(RunRequest, path), turn=turn, waits=waits)))
+    (home.paths.state("processing") / "a-second" / "progress.json").write_text("of another life")
+    assert Worker(home.paths.home, "tiny").run() == 0
+    assert [span.job for span in home.last().consumed] == ["b-first", "a-second"]
+    assert home.result("c-waits") is None
+    assert read(Progress, home.paths.state("processing") / "a-second" / "progress.json").step == 4
 
 
 @pytest.mark.parametrize(("verb", "outcome"), [("pause", Outcome.PAUSED), ("stop", Outcome.STOPPED), ("skip", Outcome.SKIPPED)])

@@ -286,6 +286,16 @@ def test_job_that_failed_says_when_it_is_tried_again(paths: Paths) -> None:
     assert "tried again in" in why.says
 
 
+def test_steps_that_died_with_trainers_are_shown(paths: Paths) -> None:
+    job = put_job(paths, "processing")
+    for outcome, replayed in (("trainer died", 3), ("rows lost", 4), ("trainer died", 0)):
+        attempt = Attempt(at="", event="adopted", by="train_next", outcome=outcome, replayed=replayed)
+        append_record(paths.state("processing") / job / "attempts.jsonl", encode(attempt))
+    assert "7 of its steps were lost when a trainer died" in explained(paths, job).says
+    shown = weaver(paths.home, "queue", "show", job).stdout
+    assert ("trainer died 3 steps trained again" in shown, "rows lost 4 steps trained again" in shown) == (True, True)
+
+
 def test_drop_that_is_not_taken_yet_is_explained(paths: Paths) -> None:
     (paths.inbox / "new.jsonl").touch()
     why = explained(paths, "new.jsonl")

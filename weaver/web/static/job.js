@@ -41,9 +41,9 @@ function refused(job) {
 }
 
 function attempts(job) {
-  const made = table("Attempts", [["At"], ["Event"], ["Outcome"], ["Step", "number"], ["Detail", "long"]]);
+  const made = table("Attempts", [["At"], ["Event"], ["Outcome"], ["Step", "number"], ["Steps again", "number"], ["Detail", "long"]]);
   fill(made, job.attempts.map((one, place) => ({ ...one, place })), (one) => one.place, (one) => [
-    when(one.at), one.event, one.outcome, one.step, one.detail,
+    when(one.at), one.event, one.outcome, one.step, one.replayed, one.detail,
   ]);
   return make("div", {}, make("h4", {}, "Attempts"), made.whole);
 }

@@ -1,0 +1,80 @@
+"""What is trained again because a trainer died: steps of a job, noted in its attempts, which `weaver queue show` tells.
+
+Place in the flow: train_next asks here once a trainer is found dead. Reads the ledger, run.json, progress.json and result.json
+of claimed jobs; writes attempts through the spool. Invariants: each step counts in the job that it belongs to, once for each
+trainer that died with it, in whatever phase; that a job was done, or a save under way, is held against no job.
+"""
+
+from __future__ import annotations
+
+from core.checkpoints.ledger import Ledger
+from core.jobs.job import Attempt
+from core.jobs.spool import Spool
+from core.records import read_if_there
+from core.runs.run import Outcome, Progress, RunRequest, RunResult
+from core.status import Heartbeat
+from daemons.harness.context import Context
+from daemons.training.choosing import claim_of
+from daemons.training.turns import request_of
+
+ROWS_LOST = "rows lost"
+SAVE_DEATH = "trainer died in a save"
+
+
+def steps_of_life(ctx: Context, spool: Spool, request: RunRequest) -> tuple[int, int]:
+    """Give the step that a dead trainer had come to in a job, as it last said, and that at which it had begun the job.
+
+    A trainer removes progress.json before it begins: without one it had finished no step.
+    """
+    began = _before(ctx, spool, Ledger(ctx.paths), request)
+    progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
+    return max(began, progress.step) if progress else began, began
+
+
+def note_lost_rows(ctx: Context, spool: Spool, ledger: Ledger, result: RunResult) -> int:
+    """Note that a job was done and no checkpoint held it when its trainer died; give how many of its steps come again.
+
+    Jobs that were begun later go first: how far those before them had come is in their results.
+    """
+    request = request_of(ctx.paths, result.job)
+    replayed = max(0, result.global_step - _before(ctx, spool, ledger, request)) if request is not None else result.global_step
+    detail = _mark(result.by.pid, result.by.start_ticks)
+    if not any((past.outcome, past.detail) == (ROWS_LOST, detail) for past in spool.read_attempts(result.job)):
+        _note(ctx, spool, result.job, ROWS_LOST, detail, result.global_step, replayed)
+    return replayed
+
+
+def note_save_death(ctx: Context, spool: Spool, request: RunRequest, beat: Heartbeat) -> None:
+    """Note what is trained again of the job under way when its trainer died in a save."""
+    if beat.phase != "save" or beat.exit_code is not None:
+        return
+    detail = _mark(beat.pid, beat.start_ticks)
+    if not any(past.detail == detail for past in spool.read_attempts(request.job)):
+        step, began = steps_of_life(ctx, spool, request)
+        _note(ctx, spool, request.job, SAVE_DEATH, detail, step, step - began)
+        ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=step - began)
+
+
+def _before(ctx: Context, spool: Spool, ledger: Ledger, request: RunRequest) -> int:
+    """Give the step at which a job is begun: that of head, or up to which what was done before the job goes."""
+    head = ledger.head(request.model)
+    steps = [ledger.get(request.model, head.checkpoint).step] if head is not None else [0]
+    for job in spool.list("processing"):
+        other = request_of(ctx.paths, job)
+        result = read_if_there(RunResult, ctx.paths.state("processing") / job / "result.json")
+        if result is None or other is None or other.place >= request.place:
+            continue
+        if (result.outcome, result.model) == (Outcome.COMPLETED, request.model):
+            steps.append(result.global_step)
+    return max(steps)
+
+
+def _note(ctx: Context, spool: Spool, job: str, outcome: str, detail: str, step: int, replayed: int) -> None:
+    claim = claim_of(ctx, job)
+    spool.adopt(job, claim, Attempt(
+        at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step, replayed=replayed
+    ))  # fmt: skip
+
+
+def _mark(pid: int, start_ticks: int) -> str:
+    return f"trainer pid {pid}, start {start_ticks}"
