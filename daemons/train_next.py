@@ -62,7 +62,7 @@ class TrainNext:
         self._spawn_due = 0.0
         self._retry_s: float | None = None
         self._expiry = Expiry()
-        self._buried: tuple[int, int] | None = None  # the trainer whose death was noted; only spares reading it again
+        self._buried: tuple[int, int] | None = None  # the trainer whose death was noted
 
     def tick(self, ctx: Context) -> Report:
         """Obey orders, settle ended jobs, keep a trainer while there is work, claim the next job."""
@@ -157,7 +157,7 @@ class TrainNext:
         at = iso(ctx.clock.now())
         if order.verb == "resume":
             was = clear_paused(ctx.paths)
-            for job in unfinished(ctx.paths, spool) if trainer is None else ():
+            for job in unfinished(ctx.paths, spool) if was and trainer is None else ():
                 spool.reopen(job)  # what it was told before its trainer died holds no more
             answer(ctx.paths, self.name, order, True, "jobs are claimed again" if was else "nothing was paused")
             return

@@ -8,6 +8,7 @@ trainer that died with it, in whatever phase; that a job was done, or a save und
 from __future__ import annotations
 
 from core.checkpoints.ledger import Ledger
+from core.errors import CorruptRecord
 from core.jobs.job import Attempt
 from core.jobs.spool import Spool
 from core.records import read_if_there
@@ -27,7 +28,10 @@ def steps_of_life(ctx: Context, spool: Spool, request: RunRequest) -> tuple[int,
     A trainer removes progress.json before it begins: without one it had finished no step.
     """
     began = _before(ctx, spool, Ledger(ctx.paths), request)
-    progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
+    try:
+        progress = read_if_there(Progress, ctx.paths.state("processing") / request.job / "progress.json")
+    except CorruptRecord:  # it is not flushed, and a power cut may tear it
+        progress = None
     return max(began, progress.step) if progress else began, began
 
 

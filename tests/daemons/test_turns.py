@@ -254,6 +254,9 @@ def test_skip_that_died_with_its_trainer_is_obeyed_when_the_job_has_its_turn(sta
     stage.tick()
     stage.die()
     assert stage.tick(100).facts["running"] == FIRST
+    stage.die()
+    stage.order("resume")  # nothing was paused
+    stage.tick(100)
     end(stage, FIRST, 4)
     assert stage.tick(1).facts["running"] == SECOND
     assert stage.ordered(SECOND) == "skip"
@@ -334,8 +337,18 @@ def test_death_is_held_against_no_job_that_comes_after_it(stage: Stage) -> None:
         stage.tick(100)
     assert stage.states == {FIRST: "failed"}
     stage.queue(SECOND)
-    assert stage.tick(100).facts["running"] == SECOND
+    for _ in range(2):
+        assert stage.tick(100).facts["running"] == SECOND
+        stage.die()
     assert again(stage, SECOND) == []
+
+
+def test_progress_that_a_power_cut_tore_stops_nothing(stage: Stage) -> None:
+    begun(stage, FIRST)
+    (stage.folder(FIRST) / "progress.json").write_bytes(b"")
+    stage.die()
+    assert stage.tick(100).facts["running"] == FIRST
+    assert again(stage, FIRST) == [0]
 
 
 def test_loss_is_counted_once_when_train_next_is_killed_while_it_counts(stage: Stage) -> None:

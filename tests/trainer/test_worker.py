@@ -100,6 +100,21 @@ def test_claimed_jobs_are_trained_oldest_request_first(home: WorkerHome) -> None
     assert home.last().name in events
 
 
+def test_worker_is_idle_at_once_when_a_job_is_done(home: WorkerHome) -> None:
+    """Else a death right then is held against the next job, which it has not begun."""
+    phases: list[str] = []
+
+    class Heard(Worker):
+        def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
+            phases.append(phase)
+            super().beat(phase, note, patience_s, exit_code)
+
+    home.claimed("job-1", sums(8))
+    home.configure("weaver", checkpoints={"every_s": 0.0001})
+    assert Heard(home.paths.home, "tiny").run() == 0
+    assert phases[-2:] == ["idle", "idle"], phases
+
+
 def test_job_that_waits_is_left_alone_and_the_turn_goes_before_the_time(home: WorkerHome) -> None:
     """The clock was set back between the two that are called; what an earlier trainer said of one is not repeated."""
     names = {"a-second": (1, 2, False), "b-first": (2, 1, False), "c-waits": (0, 0, True)}
