@@ -108,7 +108,7 @@ class Worker:
                 known = self._config.weaver.models
                 if request.model != self.model or self.model not in known or not self._train(request):
                     break
-                self.beat("idle", "waiting for a job", PROMISE_S)  # at once: dying from now on is no fault of a job
+                self.beat("idle", "waiting for a job", PROMISE_S)
                 idle_since = self._clock.mono()
                 continue
             if self.engine.save_is_due(self._config.weaver.checkpoints.every_s):
@@ -179,6 +179,8 @@ class Worker:
             checkpoint=result.last_checkpoint, final_loss=result.final_loss, summary=result.summary,
             error=result.error, permanent=result.permanent, by=self._me, at=iso(SystemClock().now()),
         )  # fmt: skip
+        # From here on dying is no fault of this job, nor of the one that is called once its result is there.
+        self.beat("save", f"result of {request.job}", PROMISE_S)
         replace_durable(folder / "result.json", encode_pretty(record))
         self._report = LastReport(did=1, note=result.summary, facts={"job": request.job}, at=record.at)
         level = self.log.info if result.success else self.log.warning

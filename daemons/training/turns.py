@@ -70,5 +70,6 @@ def _called(paths: Paths, spool: Spool) -> list[RunRequest]:
 
 
 def _let_wait(paths: Paths, request: RunRequest) -> None:
-    waiting = msgspec.structs.replace(request, waits=True)
-    replace_durable(paths.state("processing") / request.job / "run.json", encode_pretty(waiting))
+    folder = paths.state("processing") / request.job
+    (folder / "progress.json").unlink(missing_ok=True)  # it was counted, and is not how far the next trainer is
+    replace_durable(folder / "run.json", encode_pretty(msgspec.structs.replace(request, waits=True)))

@@ -318,7 +318,6 @@ def test_steps_that_die_again_while_they_are_trained_again_are_counted_again(sta
     stage.die()
     stage.tick(100)
     assert (again(stage, FIRST), again(stage, SECOND), total(stage)) == ([4], [2], 6)
-    (stage.folder(FIRST) / "progress.json").unlink()  # as the trainer does when it begins
     stage.beat("train")
     stage.progress(FIRST, 3)
     stage.die()
@@ -341,6 +340,21 @@ def test_death_is_held_against_no_job_that_comes_after_it(stage: Stage) -> None:
         assert stage.tick(100).facts["running"] == SECOND
         stage.die()
     assert again(stage, SECOND) == []
+
+
+def test_what_an_earlier_trainer_told_of_a_job_that_waits_is_not_counted_twice(stage: Stage) -> None:
+    trained(stage, FIRST, 4)
+    begun(stage, SECOND)
+    stage.progress(SECOND, 6)
+    stage.die()
+    stage.tick(100)
+    stage.beat("train")
+    stage.result(FIRST, Outcome.COMPLETED, step=4)
+    assert stage.tick().facts["running"] == SECOND
+    stage.beat("save")  # it has not begun what was called
+    stage.die()
+    stage.tick(100)
+    assert (again(stage, FIRST), again(stage, SECOND), died(stage, SECOND)) == ([4, 4], [2, 0], 1)
 
 
 def test_progress_that_a_power_cut_tore_stops_nothing(stage: Stage) -> None:

@@ -100,19 +100,18 @@ def test_claimed_jobs_are_trained_oldest_request_first(home: WorkerHome) -> None
     assert home.last().name in events
 
 
-def test_worker_is_idle_at_once_when_a_job_is_done(home: WorkerHome) -> None:
-    """Else a death right then is held against the next job, which it has not begun."""
+def test_worker_that_ended_a_job_says_so_before_its_result_is_there(home: WorkerHome) -> None:
+    """Else a death right then is held against the next job, which is called by then and not begun."""
     phases: list[str] = []
 
     class Heard(Worker):
         def beat(self, phase: str, note: str, patience_s: float, exit_code: int | None = None) -> None:
-            phases.append(phase)
+            phases.append(f"{phase} {'after' if home.result('job-1') else 'before'}")
             super().beat(phase, note, patience_s, exit_code)
 
     home.claimed("job-1", sums(8))
-    home.configure("weaver", checkpoints={"every_s": 0.0001})
     assert Heard(home.paths.home, "tiny").run() == 0
-    assert phases[-2:] == ["idle", "idle"], phases
+    assert phases[-4:] == ["save before", "idle after", "save after", "idle after"], phases  # it saves when it ends
 
 
 def test_job_that_waits_is_left_alone_and_the_turn_goes_before_the_time(home: WorkerHome) -> None:
