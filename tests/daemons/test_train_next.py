@@ -624,7 +624,7 @@ def test_death_is_counted_when_a_power_cut_tore_what_is_not_flushed(stage: Stage
     stage.die()
     stage.tick(100)
     deaths = [(attempt.outcome, attempt.step) for attempt in stage.spool.read_attempts(A) if attempt.event == "adopted"]
-    assert (deaths, len(stage.children)) == ([("trainer died", None)], 2)
+    assert (deaths, len(stage.children)) == ([("trainer died", 0)], 2)
 
 
 def test_job_that_a_person_tries_again_begins_without_what_was_tried_alone(stage: Stage) -> None:
