@@ -1,4 +1,7 @@
-"""Orders to the Weaver: queue/orders/weaver/, obeyed once and answered in queue/orders/done/. The one verb is restart."""
+"""Orders to the Weaver: queue/orders/weaver/, obeyed once and answered in queue/orders/done/. The one verb is restart.
+
+Invariant: only what is answered is obeyed, for what has no answer would be obeyed again in every step.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,21 @@ from weaver.observed import Track
 
 
 def obey_orders(paths: Paths, desired: Desired, tracks: Mapping[str, Track], log: logging.Logger) -> list[str]:
-    """Answer every waiting order and give the names of the programs to restart."""
+    """Answer every waiting order and give the names of the programs to restart; on a full disk orders wait."""
     names = []
-    for order in pending(paths, WEAVER):
-        try:
-            name, ok = _program_to_restart(order, desired, tracks), True
-            names.append(name)
-            message = f"{name} is being restarted"
-        except WeaverError as error:
-            ok, message = False, str(error)
-        log.info("order %s %s by %s: %s", order.verb, order.args, order.by, message)
-        answer(paths, WEAVER, order, ok, message)
+    try:
+        for order in pending(paths, WEAVER):
+            name = ""
+            try:
+                name = _program_to_restart(order, desired, tracks)
+                message = f"{name} is being restarted"
+            except WeaverError as error:
+                message = str(error)
+            answer(paths, WEAVER, order, bool(name), message)
+            log.info("order %s %s by %s: %s", order.verb, order.args, order.by, message)
+            names += [name] if name else []
+    except OSError as error:
+        log.error("orders wait, for they cannot be answered: %s", error)
     return names
 
 

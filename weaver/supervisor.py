@@ -12,11 +12,11 @@ import faulthandler
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 from core.clock import Clock, SystemClock
-from core.log import open_log, write_event
+from core.log import open_log
 from core.paths import Paths
 from core.process import STACKS_SIGNAL, ProcessRef, is_alive, send_signal, spawn, spawned, this_process
 from core.status import ProgramView, State, read_heartbeat
@@ -33,6 +33,7 @@ from weaver.outputs import Outputs, last_words
 from weaver.plan import LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Terminate, next_look, plan
 from weaver.processes import Processes
 from weaver.publish import Publisher
+from weaver.telling import Teller
 from weaver.wishes import Wishes
 
 BLIND_S = 3.0
@@ -55,6 +56,7 @@ class Supervisor:
         self._dead: list[tuple[str, ProcessRef, int | None]] = []
         self._unexplained: dict[str, Program] = {}
         self._publisher, self._notifier = Publisher(paths, self._clock, self._log), Notifier(environ)
+        self._teller = Teller(paths, self._log)
         self._outputs = Outputs(paths.logs)
         self._rng = random.Random()
         self._stepped = self._clock.mono()
@@ -62,6 +64,8 @@ class Supervisor:
         self._memory = Memory(paths, self._log)
         self._tracks = self._memory.recall(wishes.mark)
         self._problem = ""
+        self._errors: dict[str, str] = {}  # of this step, by part
+        self._said: dict[str, str] = {}  # of the step before
 
     def install_signals(self) -> None:
         """Turn SIGTERM and SIGINT into the wish that everything stops; become the parent of orphans. Main thread only."""
@@ -81,11 +85,10 @@ class Supervisor:
         self._adopt_living()
         while True:
             delay = LOOK_S
-            try:
+            self._said, self._errors = self._errors, {}
+            with self._apart("this step"):
                 delay = self._step()
-            except Exception as error:  # noqa: BLE001 - the supervisor is one of the three shells
-                self._log.error("this step failed, the next one tries again: %s", error, exc_info=error)
-            delay = min(delay, self._trim())
+            delay = min(LOOK_S if self._errors else delay, self._trim())
             self._notifier.alive(self._clock.mono(), self._publisher.note, self._stopping)
             if self._stopping and not self._processes.refs() and not self._dead and self._is_swept():
                 break
@@ -96,6 +99,16 @@ class Supervisor:
         self._publisher.publish(self._views(), True, "", exit_code=0)
         self._log.info("everything has stopped")
 
+    @contextlib.contextmanager
+    def _apart(self, what: str) -> Iterator[None]:
+        """Keep an error of one part of a step from the others. It is logged, once for as long as it stays the same."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the supervisor is one of the three shells
+            self._errors[what] = repr(error)
+            if self._said.get(what) != repr(error):
+                self._log.error("%s failed, the next step tries again: %s", what, error, exc_info=error)
+
     def _step(self) -> float:
         now = self._clock.mono()
         if now - self._stepped > BLIND_S:
@@ -103,14 +116,19 @@ class Supervisor:
         self._stepped = now
         while self._dead:
             self._bury(now, *self._dead.pop(0))
-        self._look_at_wishes(now)
-        self._read_beats(now)
+        with self._apart("the look at config/"):
+            self._look_at_wishes(now)
+        for program in self._desired().programs:
+            with self._apart(f"the look at {program.name}'s heartbeat"):
+                self._read_beat(now, program.name)
         if self._stopping:
             self._adopt_living()
-        for name in obey_orders(self._paths, self._desired(), self._tracks, self._log):
-            self._restart(name)
+        with self._apart("the look at orders"):
+            for name in obey_orders(self._paths, self._desired(), self._tracks, self._log):
+                self._restart(name)
         for action in plan(now, self._desired(), self._observed()):
-            self._act(now, action)
+            with self._apart(str(action)):
+                self._act(now, action)
         self._memory.keep(self._tracks, self._wishes.mark, now)
         self._publisher.publish(self._views(), self._stopping, self._problem, self._wishes.status())
         return next_look(now, self._desired(), self._observed())
@@ -143,27 +161,22 @@ class Supervisor:
         is_new = self._wishes.has_changed(now)
         if self._wishes.problem != self._problem:
             self._problem = self._wishes.problem
-            self._log.error(self._problem or "the files under config/ are good again")
-            status = self._wishes.status()
-            if status is not None:
-                facts = {"where": status.where, "reason": status.reason, "in_force_at": status.in_force_at}
-                write_event(self._paths, WEAVER, f"config_{status.state}", **facts)
+            self._teller.config(self._problem, self._wishes.status())
         if is_new:
             self._log.info("config/ has changed: what was given up is tried again")
             self._base.look_again(self._wishes.config.weaver.model)
             self._tracks = {name: fold.forgiven(track) for name, track in self._tracks.items()}
 
-    def _read_beats(self, now: float) -> None:
-        for program in self._desired().programs:
-            beat = read_heartbeat(self._paths, program.name)
-            if beat is None:
-                continue
-            if program.name not in self._processes and beat.exit_code is None and is_alive(ref_of(beat)):
-                self._adopt(program.name, ref_of(beat))
-            before = self._track(program.name)
-            after = self._tracks[program.name] = fold.beaten(before, now, beat)
-            if after.state is not before.state:
-                self._log.info("%s is %s", program.name, after.state)
+    def _read_beat(self, now: float, name: str) -> None:
+        beat = read_heartbeat(self._paths, name)
+        if beat is None:
+            return
+        if name not in self._processes and beat.exit_code is None and is_alive(ref_of(beat)):
+            self._adopt(name, ref_of(beat))
+        before = self._track(name)
+        after = self._tracks[name] = fold.beaten(before, now, beat)
+        if after.state is not before.state:
+            self._log.info("%s is %s", name, after.state)
 
     def _adopt_living(self) -> None:
         held = self._processes.refs()
@@ -199,9 +212,9 @@ class Supervisor:
         wait = f", next start in {track.retry - now:.1f} s" if track.state is State.BACKOFF else ""
         self._log.info("%s (pid %s) has ended: exit code %s; now %s%s", name, ref and ref.pid, code, track.state, wait)
         if track.state in GIVEN_UP:
-            self._raise_alarm(track)
+            self._teller.given_up(track)
         elif track.state is State.BACKOFF:
-            write_event(self._paths, WEAVER, "died", name=name, reason=track.reason, last_exit=code)
+            self._teller.event("died", name=name, reason=track.reason, last_exit=code)
         if name == BASE_BUILDER:
             self._settle_base(code)
 
@@ -212,13 +225,6 @@ class Supervisor:
             for program in self._desired().programs:
                 if program.needs_base:
                     self._tracks[program.name] = fold.forgiven(self._track(program.name))
-
-    def _raise_alarm(self, track: Track) -> None:
-        self._log.critical(
-            "%s is %s: %s. It stays down until `weaver restart %s` or a change under config/",
-            track.name, track.state, track.reason, track.name, extra={"event": track.state.lower()},
-        )  # fmt: skip
-        write_event(self._paths, WEAVER, track.state.lower(), name=track.name, reason=track.reason, last_exit=track.last_exit)
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
@@ -233,22 +239,22 @@ class Supervisor:
                 program = next(program for program in self._desired().programs if program.name == name)
                 self._spawn(now, name, python_argv(program), program.nice)
             case Terminate(name, grace_s, reason, is_hung):
-                self._log.info("SIGTERM to %s: %s", name, reason)
-                if not self._stopping:
-                    write_event(self._paths, WEAVER, "terminated", name=name, reason=reason)
                 if is_hung and self._processes.ask_for_stacks(name):
                     self._log.warning("the stacks of %s's threads are in logs/%s.out", name, name)
                 self._processes.signal(name, signal.SIGTERM)
                 if is_hung:
                     self._processes.signal(name, signal.SIGCONT)  # one that was stopped may end in order
                 self._tracks[name] = fold.signalled(self._track(name), now, grace_s, reason)
+                self._log.info("SIGTERM to %s: %s", name, reason)
+                if not self._stopping:
+                    self._teller.event("terminated", name=name, reason=reason)
             case Kill(name):
                 self._log.warning("SIGKILL to %s: still alive %.0f s after SIGTERM", name, self._track(name).grace_s)
                 self._processes.signal(name, signal.SIGKILL)
                 self._tracks[name] = fold.killed(self._track(name))
             case Park(name, reason):
                 self._tracks[name] = fold.parked(self._track(name), reason)
-                self._raise_alarm(self._tracks[name])
+                self._teller.given_up(self._tracks[name])
             case Rest(name, reason):
                 self._tracks[name] = fold.resting(self._track(name), reason)
             case BuildBase():

@@ -15,7 +15,7 @@ from tests.house.tree import modules, places
 BLIND = {"Exception", "BaseException"}
 SHELLS = {
     "daemons/harness/loop.py: Loop._tick": "the daemon loop: a tick that raises costs one unit of the error budget",
-    "weaver/supervisor.py: Supervisor.run": "the supervisor: a step that fails is logged, and the next one tries again",
+    "weaver/supervisor.py: Supervisor._apart": "the supervisor: what fails in a step is logged, and the next step tries again",
     "trainer/serve/worker.py: Worker._run": "the oracle: fails the requests that wait for its thread, then raises again",
 }
 

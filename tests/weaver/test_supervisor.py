@@ -376,6 +376,43 @@ def test_view_that_cannot_be_written_stops_neither_restarts_nor_the_cutting_of_o
     assert not list(spawned(stage.paths.home_id))
 
 
+def test_event_that_cannot_be_written_holds_up_no_signal_and_no_restart(stage: Stage) -> None:
+    """About 8 s: a Weaver that has just started calls nobody hung for 6 s."""
+    (stage.paths.logs / "events" / "weaver.jsonl").mkdir()
+    stage.start("one:frozen", "two:steady", "three:misconfigured")
+    stage.until("three", State.PARKED)
+    first = pid_of(stage.until("two", State.RUNNING))
+    stage.until("one", State.STARTING, State.RUNNING, restarts=1)
+    os.kill(first, signal.SIGKILL)
+    assert pid_of(stage.until("two", State.RUNNING, restarts=1)) != first
+    assert "the event terminated of one could not be written" in stage.log()
+    assert "the event parked of three could not be written" in stage.log()
+
+
+def test_order_that_cannot_be_answered_holds_up_nothing_and_is_obeyed_once_it_can(stage: Stage) -> None:
+    done = stage.paths.orders / "done"
+    stage.start("one:steady", "two:steady")
+    first, other = (pid_of(stage.until(name, State.RUNNING)) for name in ("one", "two"))
+    done.rmdir()
+    done.write_text("in the way")
+    order = place(stage.paths, "weaver", "restart", {"name": "one"}, "test", datetime.now(UTC))
+    wait_for("the error", lambda: "orders wait" in stage.log())
+    os.kill(other, signal.SIGKILL)
+    stage.until("two", State.RUNNING, restarts=1)
+    assert pid_of(stage.until("one", State.RUNNING)) == first, "an order that is not answered would be obeyed again and again"
+    done.unlink()
+    wait_for("the answer", lambda: answered(stage.paths, order.id))
+    assert pid_of(stage.until("one", State.RUNNING, restarts=1)) != first
+
+
+def test_action_that_fails_holds_up_no_other_and_is_said_once(stage: Stage) -> None:
+    stage.start("one:NUL", "two:steady")
+    first = pid_of(stage.until("two", State.RUNNING))
+    os.kill(first, signal.SIGKILL)
+    stage.until("two", State.RUNNING, restarts=1)
+    assert stage.log().count("Start(name='one') failed, the next step tries again: embedded null byte") == 1
+
+
 def test_clock_that_jumps_ten_years_changes_displayed_times_only(stage: Stage) -> None:
     stage.start("one:steady", "two:crashes")
     first = stage.until("one", State.RUNNING)

@@ -1,6 +1,6 @@
 """A real Weaver over pretending programs. Run as a script: every argument is NAME:MANNER[:AFTER].
 
-While <home>/jump exists, its wall clock is ten years ahead.
+With the manner NUL no process can be started on any machine. While <home>/jump exists, its wall clock is ten years ahead.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ PRETENDER = str(Path(__file__).with_name("pretender.py"))
 def program(text: str, stage: int) -> Program:
     """Describe one pretender; each later one is a stage further up."""
     name, manner, *after = text.split(":")
-    return Program(
-        name=name, argv=(PRETENDER, name, manner), stage=stage, after=tuple(after), start_s=1.0, grace_s=1.0, hung_grace_s=0.3
-    )
+    argv = (PRETENDER, name, manner.replace("NUL", "\0"))
+    return Program(name=name, argv=argv, stage=stage, after=tuple(after), start_s=1.0, grace_s=1.0, hung_grace_s=0.3)
 
 
 class JumpingClock(SystemClock):
