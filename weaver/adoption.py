@@ -28,13 +28,13 @@ def living(paths: Paths) -> dict[str, ProcessRef]:
     """Give the living programs of this home by name, the Weaver and this process left out.
 
     By mark only the leaders of a session count: what they forked for themselves is their own affair. A second process of a
-    program gets the name <program>.<pid>: nobody counts on it, so it is stopped.
+    program gets the name <program>.<pid>: nobody counts on it, so it is stopped. What has no readable heartbeat is found.
     """
     found: dict[str, ProcessRef] = {}
     me = this_process()
-    beats = (read_heartbeat(paths, path.stem) for path in sorted(paths.procs.glob("[!.]*.json")))
+    beats = (readable_beat(paths, path.stem) for path in sorted(paths.procs.glob("[!.]*.json")))
     by_beat = [(beat.name, ref_of(beat)) for beat in beats if beat is not None]
-    by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if _session(ref) == ref.pid]
+    by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if session_of(ref) == ref.pid]
     for program, ref in [*by_beat, *by_mark]:
         if program == WEAVER or ref == me or ref in found.values() or not is_alive(ref) or not _is_own(ref):
             continue
@@ -42,10 +42,12 @@ def living(paths: Paths) -> dict[str, ProcessRef]:
     return found
 
 
-def left_by(paths: Paths, program: str, leader: ProcessRef) -> list[ProcessRef]:
-    """Give the living processes that a dead program left in its session; what it put into a session of its own is not its."""
-    found = (ref for name, ref in spawned(paths.home_id) if name == program and ref.pid != leader.pid)
-    return [ref for ref in found if _session(ref) == leader.pid]
+def readable_beat(paths: Paths, program: str) -> Heartbeat | None:
+    """Give the heartbeat of a program; None also when its file cannot be read."""
+    try:
+        return read_heartbeat(paths, program)
+    except OSError:
+        return None
 
 
 def age_s(ref: ProcessRef) -> float:
@@ -53,7 +55,8 @@ def age_s(ref: ProcessRef) -> float:
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ref.start_ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _session(ref: ProcessRef) -> int | None:
+def session_of(ref: ProcessRef) -> int | None:
+    """Give the session of a process; None when the process is gone."""
     try:
         return os.getsid(ref.pid)
     except ProcessLookupError:

@@ -53,15 +53,19 @@ class BaseModel:
         self.state = "building"
 
     def settle(self, code: int | None) -> None:
-        """Note how the builder ended (-n: by signal n, None: nobody knows): what counts is whether there is a base now."""
+        """Note how the builder ended (-n: by signal n, None: nobody knows): what counts is whether there is a base now.
+
+        Raises OSError, and then has noted nothing.
+        """
+        is_made = has_base(self._paths, self.model)
+        words = last_line(self._paths.logs / f"{BASE_BUILDER}.out") or "it printed nothing"
         is_killed = code is None or code < 0
         self._killed += is_killed
-        if has_base(self._paths, self.model):
+        if is_made:
             self.state, self.reason = "ready", ""
         elif is_killed and self._killed <= MOST_KILLS:
             self.state, self.reason = "missing", ""
         else:
-            words = last_line(self._paths.logs / f"{BASE_BUILDER}.out") or "it printed nothing"
             self.state, self.reason = "failed", f"exit code {code}: {words}"
 
     def builder_argv(self) -> list[str]:

@@ -64,12 +64,17 @@ BaseState = Literal["missing", "building", "ready", "failed"]
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that plan() looks at. blind_until: the Weaver itself did not run for a while; nobody is hung before that."""
+    """Everything that plan() looks at.
+
+    blind_until: the Weaver itself did not run for a while; nobody is hung before that. unburied: the programs whose death is
+    not recorded yet, because something that belongs to it could not be read.
+    """
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
     base: BaseState = "ready"
     base_reason: str = ""
     blind_until: float = float("-inf")
+    unburied: frozenset[str] = frozenset()
 
     def track(self, name: str) -> Track:
         """Give the track of a program, a fresh one for a program never seen."""

@@ -59,7 +59,7 @@ def last_words(paths: Paths, name: str, age_s: float) -> str:
     path = paths.logs / f"{name}.out"
     try:
         return last_line(path) if time.time() - path.stat().st_mtime <= age_s + 1.0 else ""
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 

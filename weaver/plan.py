@@ -72,6 +72,8 @@ def plan(now: float, desired: Desired, observed: Observed) -> list[Action]:
     if observed.base == "missing" and any(program.needs_base and desired.wants(program) for program in desired.programs):
         actions.append(BuildBase())
     for program in desired.programs:
+        if program.name in observed.unburied:
+            continue
         track = observed.track(program.name)
         actions += _alive(now, program, track, desired, observed) if track.process else _dead(now, program, desired, observed)
     return actions
@@ -134,6 +136,8 @@ def next_look(now: float, desired: Desired, observed: Observed) -> float:
     soonest = now + LOOK_S
     for program in desired.programs:
         track = observed.track(program.name)
+        if program.name in observed.unburied:
+            continue
         if track.state is State.STARTING:
             soonest = min(soonest, now + STARTING_LOOK_S)
         elif track.process and track.signalled is not None and not track.killed:

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.clock import boot_id
 from core.process import STACKS_SIGNAL, ProcessRef, catches, is_alive, send_signal, start_ticks
@@ -27,6 +28,14 @@ class Handle:
     ref: ProcessRef
     fd: int
     child: subprocess.Popen[bytes] | None
+
+
+class Death(NamedTuple):
+    """One program that is gone. ref: None if its process was never held; code: -n for signal n, None: nobody knows."""
+
+    name: str
+    ref: ProcessRef | None
+    code: int | None
 
 
 class Processes:
@@ -51,13 +60,21 @@ class Processes:
         return [handle.ref for handle in self._handles.values()]
 
     def hold_child(self, name: str, child: subprocess.Popen[bytes]) -> ProcessRef | None:
-        """Look after a child; None when it is dead already (its exit code is in child)."""
-        ticks = start_ticks(child.pid)
-        if ticks is None:
+        """Look after a child; None when it is dead already (its exit code is in child).
+
+        Raises OSError when it cannot be held; then it is killed, for nobody would ever look after it.
+        """
+        try:
+            ticks = start_ticks(child.pid)
+            if ticks is None:
+                child.wait()
+                return None
+            ref = ProcessRef(pid=child.pid, start_ticks=ticks, boot_id=boot_id())
+            self._hold(name, Handle(ref, os.pidfd_open(child.pid), child))
+        except OSError:
+            child.kill()
             child.wait()
-            return None
-        ref = ProcessRef(pid=child.pid, start_ticks=ticks, boot_id=boot_id())
-        self._hold(name, Handle(ref, os.pidfd_open(child.pid), child))
+            raise
         return ref
 
     def adopt(self, name: str, ref: ProcessRef) -> bool:
@@ -66,18 +83,22 @@ class Processes:
             fd = os.pidfd_open(ref.pid)
         except ProcessLookupError:
             return False
-        if not is_alive(ref):
-            os.close(fd)
-            return False
-        self._hold(name, Handle(ref, fd, None))
-        return True
+        is_it = False
+        try:
+            is_it = is_alive(ref)
+        finally:
+            if not is_it:
+                os.close(fd)
+        if is_it:
+            self._hold(name, Handle(ref, fd, None))
+        return is_it
 
     def _hold(self, name: str, handle: Handle) -> None:
         self._handles[name] = handle
         self._poll.register(handle.fd, select.POLLIN)
 
-    def wait(self, timeout_s: float) -> list[tuple[str, ProcessRef, int | None]]:
-        """Wait for a death, a wake-up or the time-out; give the dead: name, process, exit code (None when nobody knows)."""
+    def wait(self, timeout_s: float) -> list[Death]:
+        """Wait for a death, a wake-up or the time-out; give the dead, which are held no longer."""
         ready = {fd for fd, _ in self._poll.poll(max(0.0, timeout_s) * 1000)}
         dead = [(name, handle) for name, handle in self._handles.items() if handle.fd in ready]
         codes = [handle.child.wait() if handle.child else self._reap(handle.fd) for _, handle in dead]
@@ -87,7 +108,7 @@ class Processes:
             del self._handles[name]
         if self._reaps:
             self._reap_strangers()
-        return [(name, handle.ref, code) for (name, handle), code in zip(dead, codes, strict=True)]
+        return [Death(name, handle.ref, code) for (name, handle), code in zip(dead, codes, strict=True)]
 
     def _reap(self, fd: int) -> int | None:
         """Give the exit code of an adopted process (-n: signal n) if it became our child when its parent died, else None."""
@@ -107,7 +128,9 @@ class Processes:
                 os.waitid(os.P_PID, found.si_pid, os.WEXITED | os.WNOHANG)
 
     def signal(self, name: str, number: int) -> bool:
-        """Signal one process; with SIGKILL its whole group, if it leads one. False when it is gone."""
+        """Signal one process; with SIGKILL its whole group, if it leads one. False when it is gone, or not held."""
+        if name not in self._handles:
+            return False
         ref = self._handles[name].ref
         try:
             leads = os.getpgid(ref.pid) == ref.pid
@@ -117,5 +140,7 @@ class Processes:
 
     def ask_for_stacks(self, name: str) -> bool:
         """Ask a process to print the stacks of its threads; False if it does not know the question, which would end it."""
+        if name not in self._handles:
+            return False
         ref = self._handles[name].ref
         return catches(ref, STACKS_SIGNAL) and send_signal(ref, STACKS_SIGNAL)

@@ -18,10 +18,10 @@ from types import FrameType
 from core.clock import Clock, SystemClock
 from core.log import open_log
 from core.paths import Paths
-from core.process import STACKS_SIGNAL, ProcessRef, is_alive, send_signal, spawn, spawned, this_process
+from core.process import STACKS_SIGNAL, ProcessRef, is_alive, spawn
 from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
-from weaver.adoption import WEAVER, age_s, left_by, living, ref_of
+from weaver.adoption import WEAVER, age_s, living, ref_of
 from weaver.base_model import BaseModel
 from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
 from weaver.environment import program_environment
@@ -29,10 +29,11 @@ from weaver.memory import GIVEN_UP, Memory
 from weaver.notifier import Notifier
 from weaver.obedience import obey_orders
 from weaver.observed import Observed, Track
-from weaver.outputs import Outputs, last_words
+from weaver.outputs import Outputs
 from weaver.plan import LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Terminate, next_look, plan
-from weaver.processes import Processes
+from weaver.processes import Death, Processes
 from weaver.publish import Publisher
+from weaver.remains import code_and_words, end_all_left, end_left_by
 from weaver.telling import Teller
 from weaver.wishes import Wishes
 
@@ -53,7 +54,7 @@ class Supervisor:
         self._base = BaseModel(paths, self._wishes.config.weaver.model)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._processes = Processes(self._wake_read)
-        self._dead: list[tuple[str, ProcessRef, int | None]] = []
+        self._dead: list[Death] = []
         self._unexplained: dict[str, Program] = {}
         self._publisher, self._notifier = Publisher(paths, self._clock, self._log), Notifier(environ)
         self._teller = Teller(paths, self._log)
@@ -89,8 +90,9 @@ class Supervisor:
             with self._apart("this step"):
                 delay = self._step()
             delay = min(LOOK_S if self._errors else delay, self._trim())
-            self._notifier.alive(self._clock.mono(), self._publisher.note, self._stopping)
-            if self._stopping and not self._processes.refs() and not self._dead and self._is_swept():
+            if not self._errors:  # what fails for so long that the watchdog bites may be mended by a new Weaver
+                self._notifier.alive(self._clock.mono(), self._publisher.note, self._stopping)
+            if self._is_over():
                 break
             self._dead += self._processes.wait(delay)
             with contextlib.suppress(BlockingIOError):
@@ -114,8 +116,7 @@ class Supervisor:
         if now - self._stepped > BLIND_S:
             self._blind_until = now + SIGHT_S
         self._stepped = now
-        while self._dead:
-            self._bury(now, *self._dead.pop(0))
+        self._bury_the_dead(now)
         with self._apart("the look at config/"):
             self._look_at_wishes(now)
         for program in self._desired().programs:
@@ -129,9 +130,17 @@ class Supervisor:
         for action in plan(now, self._desired(), self._observed()):
             with self._apart(str(action)):
                 self._act(now, action)
+        self._bury_the_dead(now)  # what died while it was started
         self._memory.keep(self._tracks, self._wishes.mark, now)
         self._publisher.publish(self._views(), self._stopping, self._problem, self._wishes.status())
         return next_look(now, self._desired(), self._observed())
+
+    def _is_over(self) -> bool:
+        if not self._stopping or self._processes.refs() or self._dead:
+            return False
+        with self._apart("the look for what is left over"):
+            return end_all_left(self._paths, self._log)
+        return False
 
     def _trim(self) -> float:
         """Keep what programs print bounded, also while a step fails; give the seconds until that is due again."""
@@ -148,7 +157,8 @@ class Supervisor:
 
     def _observed(self) -> Observed:
         return Observed(
-            tracks=self._tracks, base=self._base.state, base_reason=self._base.reason, blind_until=self._blind_until
+            tracks=self._tracks, base=self._base.state, base_reason=self._base.reason, blind_until=self._blind_until,
+            unburied=frozenset(death.name for death in self._dead),
         )  # fmt: skip
 
     def _track(self, name: str) -> Track:
@@ -185,7 +195,7 @@ class Supervisor:
                 self._adopt(name, ref)
 
     def _adopt(self, name: str, ref: ProcessRef) -> None:
-        if not self._processes.adopt(name, ref):
+        if name in self._observed().unburied or not self._processes.adopt(name, ref):
             return
         if all(program.name != name for program in self._desired().programs):
             self._unexplained[name] = unexplained(name)
@@ -194,16 +204,19 @@ class Supervisor:
         self._tracks[name] = fold.adopted(self._track(name), self._clock.mono(), ref, age_s(ref))
         self._log.info("adopted %s (pid %d)", name, ref.pid)
 
-    def _bury(self, now: float, name: str, ref: ProcessRef | None, code: int | None) -> None:
-        for orphan in left_by(self._paths, name, ref) if ref is not None else ():
-            self._log.warning("SIGKILL to pid %d, left over from %s", orphan.pid, name)
-            send_signal(orphan, signal.SIGKILL)
-        beat = read_heartbeat(self._paths, name)
-        if beat is not None and (ref is None or ref_of(beat) != ref):
-            beat = None
-        if code is None and beat is not None:
-            code = beat.exit_code
-        words = (beat and beat.last_error) or (last_words(self._paths, name, now - self._track(name).started) if code else "")
+    def _bury_the_dead(self, now: float) -> None:
+        for death in self._dead[:]:
+            with self._apart(f"the record of {death.name}'s death"):
+                self._bury(now, death)
+                self._dead.remove(death)
+
+    def _bury(self, now: float, death: Death) -> None:
+        """Record a death. What may fail comes before the first change: then it is tried again."""
+        name, ref, _ = death
+        end_left_by(self._paths, death, self._log)
+        code, words = code_and_words(self._paths, death, now - self._track(name).started)
+        if name == BASE_BUILDER:
+            self._base.settle(code)
         desired = self._desired()
         is_wanted = any(program.name == name and desired.wants(program) for program in desired.programs)
         track = self._tracks[name] = fold.exited(self._track(name), now, code, is_wanted, self._rng.random(), words)
@@ -216,10 +229,9 @@ class Supervisor:
         elif track.state is State.BACKOFF:
             self._teller.event("died", name=name, reason=track.reason, last_exit=code)
         if name == BASE_BUILDER:
-            self._settle_base(code)
+            self._base_is_settled()
 
-    def _settle_base(self, code: int | None) -> None:
-        self._base.settle(code)
+    def _base_is_settled(self) -> None:
         self._log.info("the base of %s is %s %s", self._base.model, self._base.state, self._base.reason)
         if self._base.state == "ready":
             for program in self._desired().programs:
@@ -267,22 +279,13 @@ class Supervisor:
         self._tracks[name] = fold.started(self._track(name), now, None)
         try:
             child = spawn(argv, name, self._paths.home_id, self._paths.logs / f"{name}.out", environ, self._paths.home, nice)
+            ref = self._processes.hold_child(name, child)
         except OSError as error:
             self._log.error("%s could not be started: %s", name, error)
-            self._bury(now, name, None, None)
+            self._dead.append(Death(name, None, None))
             return
-        ref = self._processes.hold_child(name, child)
         if ref is None:
-            self._bury(now, name, None, child.returncode)
+            self._dead.append(Death(name, None, child.returncode))
             return
         self._tracks[name] = fold.held(self._track(name), ref)
         self._log.info("started %s (pid %d)", name, ref.pid)
-
-    def _is_swept(self) -> bool:
-        """Say whether nothing is left; kill what carries our mark without leading a session: orphans of killed programs."""
-        me = this_process()
-        left = [(program, ref) for program, ref in spawned(self._paths.home_id) if program != WEAVER and ref != me]
-        for program, ref in left:
-            self._log.warning("SIGKILL to pid %d, left over from %s", ref.pid, program)
-            send_signal(ref, signal.SIGKILL)
-        return not left

@@ -112,6 +112,15 @@ def test_nobody_is_hung_while_the_weaver_itself_was_asleep() -> None:
     assert len(plan(NOW + 2, wish(), seen(*[runs(program.name, -50) for program in ALL], blind_until=NOW + 1))) == len(ALL)
 
 
+def test_nothing_is_done_with_a_program_whose_death_is_not_recorded_yet() -> None:
+    for track in (runs("inbox", -60), is_down("inbox", State.STARTING)):
+        history = seen(track, unburied=frozenset({"inbox"}))
+        assert plan(NOW, wish(INBOX, stopping=True), history) == plan(NOW, wish(INBOX), history) == []
+        assert next_look(NOW, wish(INBOX), history) == LOOK_S
+    waiting = seen(runs("web"), runs("inbox"), unburied=frozenset({"inbox"}))
+    assert plan(NOW, wish(WEB, INBOX, stopping=True), waiting) == [], "what stops later waits for the record"
+
+
 def test_hung_trainer_is_ended_but_never_started() -> None:
     assert plan(NOW, wish(TRAINER), seen(runs("trainer", -1))) == [
         Terminate("trainer", 30.0, "hung: no heartbeat when it was due", hung=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -374,6 +375,64 @@ def test_view_that_cannot_be_written_stops_neither_restarts_nor_the_cutting_of_o
     weaver.send_signal(signal.SIGTERM)
     assert weaver.wait(10.0) == 0, "and stopping ends in order"
     assert not list(spawned(stage.paths.home_id))
+
+
+def let_pass(seconds: float) -> None:
+    """Let steps of the Weaver pass that leave nothing to wait for."""
+    since = time.monotonic()
+    wait_for("some steps", lambda: time.monotonic() - since > seconds)
+
+
+def test_death_that_cannot_be_recorded_at_once_is_recorded_when_it_can(stage: Stage) -> None:
+    """A Weaver that may open no file reads neither /proc nor heartbeats."""
+    weaver = stage.start("one:steady", "two:steady", "three:frozen")
+    first, other = pid_of(stage.until("one", State.RUNNING)), stage.until("two", State.RUNNING)
+    hung = pid_of(stage.until("three", State.RUNNING))
+    limits = resource.prlimit(weaver.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(weaver.pid, resource.RLIMIT_NOFILE, (4, limits[1]))
+    os.kill(first, signal.SIGKILL)
+    wait_for("the end of the first process", lambda: not Path(f"/proc/{first}").exists())
+    let_pass(1.5)
+    resource.prlimit(weaver.pid, resource.RLIMIT_NOFILE, limits)
+    again = stage.until("one", State.RUNNING, restarts=1)
+    assert (again.restarts, again.last_exit) == (1, -9) and again.pid != first
+    assert stage.events().count('"event": "died", "name": "one"') == 1, "it died once"
+    assert stage.program("two") == other
+    assert pid_of(stage.until("three", State.RUNNING, State.STARTING, restarts=1)) != hung, "what hangs is still ended"
+    weaver.send_signal(signal.SIGTERM)
+    assert weaver.wait(10.0) == 0
+    assert not list(spawned(stage.paths.home_id))
+
+
+def test_new_weaver_adopts_and_replaces_what_has_no_readable_heartbeat(stage: Stage) -> None:
+    weaver = stage.start("one:steady")
+    first = pid_of(stage.until("one", State.RUNNING))
+    weaver.kill()
+    weaver.wait()
+    os.kill(first, signal.SIGSTOP)  # its own beats would repair the file
+    heartbeat = stage.paths.heartbeat("one")
+    heartbeat.unlink()
+    heartbeat.mkdir()
+    stage.start("one:steady")
+    assert pid_of(stage.until("one", State.STARTING)) == first
+    os.kill(first, signal.SIGKILL)
+    wait_for("its death", lambda: f"one (pid {first}) has ended" in stage.log())
+    heartbeat.rmdir()
+    assert pid_of(stage.until("one", State.RUNNING)) != first
+
+
+def test_process_that_cannot_be_held_is_ended_and_one_that_is_not_held_is_signalled_by_nobody() -> None:
+    processes = Processes(os.eventfd(0))
+    assert not processes.signal("one", signal.SIGTERM) and not processes.ask_for_stacks("one")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with subprocess.Popen(["sleep", "100"]) as child:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                processes.hold_child("one", child)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert child.wait(10.0) == -signal.SIGKILL and "one" not in processes
 
 
 def test_event_that_cannot_be_written_holds_up_no_signal_and_no_restart(stage: Stage) -> None:

@@ -17,7 +17,7 @@ import pytest
 from core.errors import InvalidConfig
 from core.paths import Paths
 from core.process import spawned
-from core.status import State, read_heartbeat
+from core.status import State, is_fresh, read_heartbeat
 from tests.fakes import ROOT, home_environment, switch_on, wait_for
 from weaver.adoption import living
 from weaver.desired import PROGRAMS, is_down, read_off, write_down
@@ -79,6 +79,32 @@ def test_weaver_says_ready_feeds_the_watchdog_from_its_loop_and_says_when_it_sto
         weaver.send_signal(signal.SIGTERM)
         assert weaver.wait(10.0) == 0
         assert "STOPPING=1" in systemd.listen()
+    finally:
+        weaver.kill()
+        weaver.wait()
+
+
+def test_watchdog_is_fed_only_after_a_step_in_which_nothing_failed(paths: Paths, systemd: Receiver, tmp_path: Path) -> None:
+    """What fails for a whole minute may be the Weaver itself: a new one adopts everything and begins with a clear head."""
+    environ = {**home_environment(paths), "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+    weaver = subprocess.Popen([sys.executable, SCRIPT, "one:steady", "two:misconfigured"], env=environ, cwd=paths.home)
+    try:
+        wait_for("its state", lambda: "STATUS=1 of 2 run, two PARKED" in systemd.listen())
+        wait_for("a feed", lambda: "WATCHDOG=1" in systemd.listen())
+        paths.heartbeat("two").unlink()
+        paths.heartbeat("two").mkdir()
+        wait_for("the error", lambda: "Is a directory" in (paths.logs / "weaver.jsonl").read_text())
+        systemd.listen()
+        systemd.heard.clear()
+        before = time.monotonic()
+        wait_for("a second of failing steps", lambda: time.monotonic() - before > 1.5)
+        assert systemd.listen() == []
+        paths.heartbeat("two").rmdir()
+        wait_for("a feed", lambda: "WATCHDOG=1" in systemd.listen())
+        beat = read_heartbeat(paths, "weaver")
+        assert beat is not None and is_fresh(beat, time.monotonic()), "a passing error ends nothing"
+        weaver.send_signal(signal.SIGTERM)
+        assert weaver.wait(10.0) == 0
     finally:
         weaver.kill()
         weaver.wait()
