@@ -68,6 +68,9 @@ class Pulse:
             self._log.error("%s could not be cut: %s", path, problem)
 
     def serve_at(self, endpoint: Endpoint) -> None:
-        """Publish where the service of this process answers, from now on with every beat. Raises OSError."""
+        """Publish where the service of this process answers; what cannot be written now comes with one of the next beats."""
         self._endpoint = endpoint
-        replace_quick(self._paths.endpoint(endpoint.service), encode(endpoint))
+        try:
+            replace_quick(self._paths.endpoint(endpoint.service), encode(endpoint))
+        except OSError as problem:
+            self._log.error("where %s answers could not be written: %s", endpoint.service, problem)

@@ -22,9 +22,9 @@ EXIT_MISCONFIGURED = 78
 class Track:
     """One program: its process if one lives, and the history that back-off needs.
 
-    watched: since when the Weaver looks after it. next_due: what its newest beat promised (None before the first). deaths: in a
-    row, without ten healthy minutes between. short_lives: crashes in a row, each soon after its start, what others
-    killed or asked to stop not counted. retry: end of BACKOFF.
+    watched: since when the Weaver looks after it. beaten: when its newest beat was made. next_due: what that promised (None
+    before the first). deaths: in a row, without ten healthy minutes between. short_lives: crashes in a row, each soon after
+    its start, what others killed or asked to stop, or the machine did not let live, not counted. retry: end of BACKOFF.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Track:
     process: ProcessRef | None = None
     started: float = 0.0
     watched: float = 0.0
+    beaten: float = float("-inf")
     next_due: float | None = None
     running_since: float | None = None
     signalled: float | None = None
@@ -66,14 +67,16 @@ BaseState = Literal["missing", "building", "ready", "failed"]
 class Observed:
     """Everything that plan() looks at.
 
-    blind_until: the Weaver itself did not run for a while; nobody is hung before that. unburied: the programs whose death is
-    not recorded yet, because something that belongs to it could not be read.
+    blind_until: the Weaver itself did not run for a while; nobody is hung before that. full_until: when its own heartbeat could
+    not be written last. unburied: the programs whose death is not recorded yet, because something that belongs to it could
+    not be read.
     """
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
     base: BaseState = "ready"
     base_reason: str = ""
     blind_until: float = float("-inf")
+    full_until: float = float("-inf")
     unburied: frozenset[str] = frozenset()
 
     def track(self, name: str) -> Track:
@@ -84,8 +87,8 @@ class Observed:
 def started(track: Track, now: float, process: ProcessRef | None) -> Track:
     """Fold: the Weaver started a process; None: it tried to."""
     return replace(
-        track, state=State.STARTING, process=process, started=now, watched=now, next_due=None, running_since=None,
-        signalled=None, killed=False, starts=track.starts + 1, reason="", restart_asked=False,
+        track, state=State.STARTING, process=process, started=now, watched=now, beaten=float("-inf"), next_due=None,
+        running_since=None, signalled=None, killed=False, starts=track.starts + 1, reason="", restart_asked=False,
     )  # fmt: skip
 
 
@@ -104,7 +107,7 @@ def beaten(track: Track, now: float, beat: Heartbeat) -> Track:
     process = track.process
     if process is None or (beat.pid, beat.start_ticks, beat.boot_id) != (process.pid, process.start_ticks, process.boot_id):
         return track
-    track = replace(track, next_due=beat.next_due_mono)
+    track = replace(track, beaten=beat.beat_mono, next_due=beat.next_due_mono)
     if track.state is State.STARTING and beat.state == State.RUNNING and now <= beat.next_due_mono:
         return replace(track, state=State.RUNNING, running_since=now)
     if track.running_since is not None and now - track.running_since >= HEALTHY_S:
@@ -122,21 +125,27 @@ def killed(track: Track) -> Track:
     return replace(track, killed=True)
 
 
-def exited(track: Track, now: float, code: int | None, is_wanted: bool, chance: float, words: str = "") -> Track:
-    """Fold: the process is gone. code: -n for signal n, None: nobody knows. chance: the jitter, in [0, 1). words: its last."""
+def exited(
+    track: Track, now: float, code: int | None, is_wanted: bool, chance: float, words: str = "", excuse: str = ""
+) -> Track:
+    """Fold: the process is gone. code: -n for signal n, None: nobody knows. chance: the jitter, in [0, 1). words: its last.
+
+    excuse: what the machine did not give it. It may have died of that, so it is not given up for it.
+    """
     gone = replace(
         track, process=None, next_due=None, running_since=None, signalled=None, killed=False, last_exit=code,
         restart_asked=False,
     )  # fmt: skip
     if not is_wanted or track.restart_asked:
         return replace(gone, state=State.STOPPED, deaths=0, short_lives=0, reason="")
-    if code == EXIT_MISCONFIGURED:
+    if code == EXIT_MISCONFIGURED and not excuse:
         return parked(gone, words or "misconfigured (exit code 78)")
-    is_crash = code != EXIT_BUDGET_SPENT and not _was_others(track, code)
+    is_crash = code != EXIT_BUDGET_SPENT and not excuse and not _was_others(track, code)
     deaths = track.deaths + 1
     is_short = is_crash and now - track.started < SHORT_LIFE_S
     short_lives = (track.short_lives + 1 if is_short else 0) if is_crash else track.short_lives
-    why = track.reason if track.signalled is not None else ": ".join(filter(None, (_describe(code), words)))
+    known = "" if excuse and code is None else _describe(code)
+    why = track.reason if track.signalled is not None else ": ".join(filter(None, (excuse, known, words)))
     gone = replace(gone, deaths=deaths, short_lives=short_lives, reason=why)
     if short_lives >= CRASH_LOOP:
         return replace(gone, state=State.FATAL, reason=f"crash loop: {short_lives} short lives in a row, the last one: {why}")
@@ -173,6 +182,11 @@ def asked_to_restart(track: Track) -> Track:
     if track.process is not None:
         return replace(track, restart_asked=True)
     return replace(track, state=State.STOPPED, deaths=0, short_lives=0, reason="")
+
+
+def hurried(track: Track, now: float) -> Track:
+    """Fold: there is room on the disk again; what waits is tried at once, as after a first death."""
+    return replace(track, deaths=0, retry=now) if track.state is State.BACKOFF else track
 
 
 def forgiven(track: Track) -> Track:

@@ -16,6 +16,7 @@ from weaver.observed import Observed, Track
 SLACK_S = 0.5
 LOOK_S = 1.0
 STARTING_LOOK_S = 0.1
+LOST_S = 300.0  # the longest promise of a daemon: what was promised on a full disk could not be read
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def _alive(now: float, program: Program, track: Track, desired: Desired, observe
 def hung_at(program: Program, track: Track, observed: Observed) -> float:
     """Give the moment from which a living process counts as hung."""
     due = track.watched + program.start_s if track.next_due is None else track.next_due
+    if max(track.watched, track.beaten) <= observed.full_until:
+        due = max(due, observed.full_until + LOST_S)
     return max(due, observed.blind_until) + SLACK_S
 
 

@@ -31,11 +31,15 @@ class Handle:
 
 
 class Death(NamedTuple):
-    """One program that is gone. ref: None if its process was never held; code: -n for signal n, None: nobody knows."""
+    """One program that is gone. ref: None if its process was never held; code: -n for signal n, None: nobody knows.
+
+    unstarted: why the machine did not let it be started at all.
+    """
 
     name: str
     ref: ProcessRef | None
     code: int | None
+    unstarted: str = ""
 
 
 class Processes:

@@ -1,5 +1,6 @@
 """What the Weaver says of itself: status/supervisor.json and its own heartbeat; both are views and come back when deleted.
 
+Place in the flow: the supervisor publishes at the end of every step, and learns by it whether there is room for heartbeats.
 Invariant: a view that cannot be written (a full disk) is logged, and supervision goes on.
 """
 
@@ -20,18 +21,20 @@ from core.status import (
     read_supervisor_view,
     write_supervisor_view,
 )
+from weaver.adoption import WEAVER, readable_beat
 
 
 class Publisher:
-    """Writes the two files of one Weaver."""
+    """Writes the two files of one Weaver. is_full: its last heartbeat could not be written."""
 
     def __init__(self, paths: Paths, clock: Clock, log: logging.Logger) -> None:
         self._paths, self._clock, self._me, self._log = paths, clock, this_process(), log
-        self._pulse = Pulse(paths, clock, "weaver", log)
+        self._pulse = Pulse(paths, clock, WEAVER, log)
         self.note = ""
         self._started_mono, self._started_at = self._clock.mono(), iso(self._clock.now())
         self._view: SupervisorView | None = None
         self._retry = float("-inf")
+        self.is_full = False
 
     def publish(
         self, programs: Sequence[ProgramView], stopping: bool, problem: str, config: ConfigStatus | None = None,
@@ -64,3 +67,5 @@ class Publisher:
         state = State.EXITED if exit_code is not None else State.STOPPING if stopping else State.RUNNING
         phase = "stop" if stopping else "watch"
         self._pulse.beat(state, phase, self.note, error=problem or None, exit_code=exit_code)
+        seen = readable_beat(self._paths, WEAVER)
+        self.is_full = seen is None or seen.beat_mono != self._pulse.beaten_mono

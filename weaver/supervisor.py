@@ -22,6 +22,7 @@ from core.process import STACKS_SIGNAL, ProcessRef, is_alive, spawn
 from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
 from weaver.adoption import WEAVER, age_s, living, ref_of
+from weaver.backoff import SHORT_LIFE_S
 from weaver.base_model import BaseModel
 from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
 from weaver.environment import program_environment
@@ -34,11 +35,9 @@ from weaver.plan import LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Term
 from weaver.processes import Death, Processes
 from weaver.publish import Publisher
 from weaver.remains import code_and_words, end_all_left, end_left_by
+from weaver.sight import Sight
 from weaver.telling import Teller
 from weaver.wishes import Wishes
-
-BLIND_S = 3.0
-SIGHT_S = 6.0
 
 
 class Supervisor:
@@ -60,8 +59,7 @@ class Supervisor:
         self._teller = Teller(paths, self._log)
         self._outputs = Outputs(paths.logs)
         self._rng = random.Random()
-        self._stepped = self._clock.mono()
-        self._blind_until = self._stepped + SIGHT_S
+        self._sight = Sight(self._clock.mono())
         self._memory = Memory(paths, self._log)
         self._tracks = self._memory.recall(wishes.mark)
         self._problem = ""
@@ -113,9 +111,8 @@ class Supervisor:
 
     def _step(self) -> float:
         now = self._clock.mono()
-        if now - self._stepped > BLIND_S:
-            self._blind_until = now + SIGHT_S
-        self._stepped = now
+        if self._sight.step(now, self._publisher.is_full):
+            self._go_on(now)
         self._bury_the_dead(now)
         with self._apart("the look at config/"):
             self._look_at_wishes(now)
@@ -157,8 +154,8 @@ class Supervisor:
 
     def _observed(self) -> Observed:
         return Observed(
-            tracks=self._tracks, base=self._base.state, base_reason=self._base.reason, blind_until=self._blind_until,
-            unburied=frozenset(death.name for death in self._dead),
+            tracks=self._tracks, base=self._base.state, base_reason=self._base.reason, blind_until=self._sight.blind_until,
+            full_until=self._sight.full_until, unburied=frozenset(death.name for death in self._dead),
         )  # fmt: skip
 
     def _track(self, name: str) -> Track:
@@ -212,14 +209,15 @@ class Supervisor:
 
     def _bury(self, now: float, death: Death) -> None:
         """Record a death. What may fail comes before the first change: then it is tried again."""
-        name, ref, _ = death
+        name, ref = death.name, death.ref
         end_left_by(self._paths, death, self._log)
         code, words = code_and_words(self._paths, death, now - self._track(name).started)
         if name == BASE_BUILDER:
             self._base.settle(code)
         desired = self._desired()
         is_wanted = any(program.name == name and desired.wants(program) for program in desired.programs)
-        track = self._tracks[name] = fold.exited(self._track(name), now, code, is_wanted, self._rng.random(), words)
+        excuse = death.unstarted or ("nothing could be written" if now - self._sight.full_until < SHORT_LIFE_S else "")
+        track = self._tracks[name] = fold.exited(self._track(name), now, code, is_wanted, self._rng.random(), words, excuse)
         if self._unexplained.pop(name, None):
             del self._tracks[name]
         wait = f", next start in {track.retry - now:.1f} s" if track.state is State.BACKOFF else ""
@@ -237,6 +235,13 @@ class Supervisor:
             for program in self._desired().programs:
                 if program.needs_base:
                     self._tracks[program.name] = fold.forgiven(self._track(program.name))
+
+    def _go_on(self, now: float) -> None:
+        """Try at once, now that there is room again, what failed without."""
+        self._log.warning("heartbeats could not be written, and can be again: whatever waits is tried now")
+        self._tracks = {name: fold.hurried(track, now) for name, track in self._tracks.items()}
+        if self._base.state == "failed":
+            self._base.look_again(self._wishes.config.weaver.model)
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
@@ -282,7 +287,7 @@ class Supervisor:
             ref = self._processes.hold_child(name, child)
         except OSError as error:
             self._log.error("%s could not be started: %s", name, error)
-            self._dead.append(Death(name, None, None))
+            self._dead.append(Death(name, None, None, f"it could not be started: {error}"))
             return
         if ref is None:
             self._dead.append(Death(name, None, child.returncode))

@@ -46,6 +46,21 @@ def test_endpoint_that_was_deleted_is_there_again_with_the_next_beat(paths: Path
     assert read_endpoint(paths, "web") == endpoint
 
 
+def test_endpoint_that_cannot_be_written_comes_with_a_later_beat(
+    paths: Paths, pulse: Pulse, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = Endpoint(service="web", host="local", address="127.0.0.1", port=8777, pid=os.getpid())
+    folder = paths.endpoint("web").parent
+    if folder.exists():
+        folder.rmdir()
+    folder.write_text("in the way")
+    pulse.serve_at(endpoint)
+    assert "where web answers could not be written" in caplog.text
+    folder.unlink()
+    pulse.beat(State.RUNNING, "serve", "")
+    assert read_endpoint(paths, "web") == endpoint
+
+
 def test_beat_that_cannot_be_written_is_logged_and_stops_nothing(
     paths: Paths, pulse: Pulse, caplog: pytest.LogCaptureFixture
 ) -> None:

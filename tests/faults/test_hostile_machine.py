@@ -19,7 +19,7 @@ from core.jobs.spool import Spool
 from core.paths import Paths
 from core.status import read_heartbeat
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint
-from tests.fakes import home_environment, wait_for
+from tests.fakes import home_environment, switch_on, wait_for
 from weaver.drill.drops import chat_lines
 
 WHY_NOT = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, text=True)
@@ -106,6 +106,18 @@ def test_full_disk_loses_no_line_and_intake_goes_on_when_there_is_room(paths: Pa
     assert len((after.state("normal") / job / "data.jsonl").read_bytes().splitlines()) == 400
     found = audit(after)
     assert (found.lines.dropped, found.lines.pending, found.lines.unaccounted) == (400, 400, 0)
+
+
+@needs_namespace
+def test_full_disk_gets_nobody_killed_and_all_goes_on_by_itself_when_there_is_room(paths: Paths) -> None:
+    """About 30 s: promises must be broken, twice, before it is seen that nobody is killed for it."""
+    switch_on(paths, "web", "reclaim_stale")
+    done = in_namespace(paths, f"""
+        mkdir ../kept; cp -r . ../kept
+        mount -t tmpfs -o size=8m tmpfs .; cd "$PWD"; cp -r ../kept/. .
+        exec {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name("full_disk.py")))}
+    """)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_namespace

@@ -112,6 +112,19 @@ def test_program_that_hangs_again_and_again_and_ends_when_the_weaver_asks_is_a_c
     assert track.state is State.FATAL
 
 
+def test_death_that_the_machine_has_to_answer_for_only_waits_and_there_is_room_again_for_what_waits() -> None:
+    for code in (1, 78, None):
+        track = Track("p")
+        for _ in range(2 * CRASH_LOOP):
+            track = fold.exited(fold.started(track, 0.0, ONE), 1.0, code, True, 0.0, excuse="nothing can be written")
+        assert track.state is State.BACKOFF and track.reason.startswith("nothing can be written") and track.retry > 100.0
+        assert "unknown" not in track.reason
+        again = fold.hurried(track, 50.0)
+        assert (again.state, again.retry, again.deaths) == (State.BACKOFF, 50.0, 0)
+    given_up, _ = lives(*[(1.0, 1)] * CRASH_LOOP)
+    assert fold.hurried(given_up, 50.0) == given_up, "what was given up with room on the disk stays so"
+
+
 def test_death_after_a_hang_counts_and_keeps_its_reason() -> None:
     track = fold.signalled(fold.started(Track("p"), 0.0, ONE), 60.0, 5.0, "hung: no heartbeat when it was due")
     track = fold.exited(track, 61.0, 0, is_wanted=True, chance=0.0)

@@ -10,7 +10,21 @@ from core.process import ProcessRef
 from core.status import State
 from weaver.desired import Desired, Program
 from weaver.observed import Observed, Track, asked_to_restart, killed, signalled
-from weaver.plan import LOOK_S, STARTING_LOOK_S, Action, BuildBase, Kill, Park, Rest, Start, Terminate, next_look, plan
+from weaver.plan import (
+    LOOK_S,
+    LOST_S,
+    SLACK_S,
+    STARTING_LOOK_S,
+    Action,
+    BuildBase,
+    Kill,
+    Park,
+    Rest,
+    Start,
+    Terminate,
+    next_look,
+    plan,
+)
 
 NOW = 1000.0
 ORACLE = Program(name="oracle", argv=("o",), stage=0, needs_base=True, grace_s=20.0)
@@ -119,6 +133,13 @@ def test_nothing_is_done_with_a_program_whose_death_is_not_recorded_yet() -> Non
         assert next_look(NOW, wish(INBOX), history) == LOOK_S
     waiting = seen(runs("web"), runs("inbox"), unburied=frozenset({"inbox"}))
     assert plan(NOW, wish(WEB, INBOX, stopping=True), waiting) == [], "what stops later waits for the record"
+
+
+@pytest.mark.parametrize(("beaten", "hung_at"), [(NOW - 50, NOW - 5 + LOST_S), (NOW - 4, NOW)])
+def test_promise_that_may_have_found_no_room_is_waited_for(beaten: float, hung_at: float) -> None:
+    track = runs("inbox", due_in=0.0, beaten=beaten)
+    for now, is_hung in ((hung_at + SLACK_S, False), (hung_at + SLACK_S + 1.0, True)):
+        assert bool(plan(now, wish(INBOX), seen(track, full_until=NOW - 5))) is is_hung
 
 
 def test_hung_trainer_is_ended_but_never_started() -> None:

@@ -404,6 +404,27 @@ def test_death_that_cannot_be_recorded_at_once_is_recorded_when_it_can(stage: St
     assert not list(spawned(stage.paths.home_id))
 
 
+def test_program_that_dies_because_nothing_can_be_written_is_not_given_up_and_tried_when_it_can(stage: Stage) -> None:
+    """About 16 s: the Weaver must miss its own promise first. A limit on the size of files is a full disk for it alone."""
+    past = Track("one", deaths=1, short_lives=CRASH_LOOP - 1, starts=1)
+    mark = Wishes(stage.paths, home_environment(stage.paths)).mark
+    Memory(stage.paths, logging.getLogger("test")).keep({"one": past}, mark, 0.0)
+    weaver = stage.start("one:steady")
+    first = pid_of(stage.until("one", State.RUNNING))
+    limits = resource.prlimit(weaver.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(weaver.pid, resource.RLIMIT_FSIZE, (0, limits[1]))  # what it starts now inherits the limit
+    wait_for("its silence", lambda: not ((beat := read_heartbeat(stage.paths, "weaver")) and is_fresh(beat, time.monotonic())))
+    os.kill(first, signal.SIGKILL)
+    seen = {first}
+    wait_for("three more lives", lambda: seen.update(ref.pid for ref in living(stage.paths).values()) or len(seen) > 3)
+    resource.prlimit(weaver.pid, resource.RLIMIT_FSIZE, limits)
+    lifted = time.monotonic()
+    again = stage.until("one", State.RUNNING, restarts=len(seen))
+    assert again.started_mono is not None and again.started_mono - lifted < 5.0, "its back-off would have been 8 s"
+    assert pid_of(again) not in seen and "FATAL" not in stage.log() and "given up" not in stage.events()
+    assert "heartbeats could not be written, and can be again" in stage.log()
+
+
 def test_new_weaver_adopts_and_replaces_what_has_no_readable_heartbeat(stage: Stage) -> None:
     weaver = stage.start("one:steady")
     first = pid_of(stage.until("one", State.RUNNING))
