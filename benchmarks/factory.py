@@ -19,6 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.paths import Paths
+from weaver.drill.ending import ending_in_order, kill_left
+
 ROOT = Path(__file__).resolve().parents[1]
 WEAVER = Path(sys.executable).with_name("weaver")
 
@@ -35,7 +38,10 @@ class Factory:
 
     def weaver(self, *words: str, check: bool = True) -> str:
         """Run a verb and give its standard output."""
-        done = subprocess.run([WEAVER, *words], env=self.environ, cwd=self.home, capture_output=True, text=True)
+        # In a session of its own: what a terminal sends to all in front of it must not end `weaver down` halfway.
+        done = subprocess.run(
+            [WEAVER, *words], env=self.environ, cwd=self.home, capture_output=True, text=True, start_new_session=True
+        )
         if check and done.returncode != 0:
             raise SystemExit(f"weaver {' '.join(words)} failed ({done.returncode}): {done.stderr}")
         return done.stdout
@@ -74,15 +80,19 @@ class Factory:
 
 @contextmanager
 def factory(**extra: str) -> Iterator[Factory]:
-    """Give a factory with a fresh home that is not started yet; stop it and remove the home in the end."""
-    home = Path(tempfile.mkdtemp(prefix="weaver-bench-"))
-    shutil.copytree(ROOT / "config", home / "config", ignore=shutil.ignore_patterns("local"))
-    made = Factory(home, extra)
-    try:
-        yield made
-    finally:
-        made.weaver("down")
-        shutil.rmtree(home)
+    """Give a factory with a fresh home that is not started yet; stop it and remove the home in the end, whatever ends it."""
+    with ending_in_order():
+        home = Path(tempfile.mkdtemp(prefix="weaver-bench-"))
+        try:
+            shutil.copytree(ROOT / "config", home / "config", ignore=shutil.ignore_patterns("local"))
+            made = Factory(home, extra)
+            try:
+                yield made
+            finally:
+                made.weaver("down")
+        finally:
+            kill_left(Paths(home).home_id)
+            shutil.rmtree(home)
 
 
 def wait_for(what: str, seconds: float, found: Any, every_s: float = 0.05) -> Any:

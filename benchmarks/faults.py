@@ -39,6 +39,7 @@ from tests.faults.flood import flood
 from tests.faults.power_cut import every_cut
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.stage import Stage
+from weaver.drill.ending import ending_in_order
 from weaver.drill.records import Drill
 from weaver.drill.run import run as run_drill
 
@@ -241,4 +242,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_in_order():
+        main()

@@ -28,6 +28,7 @@ from footprint import cpu_s, pss_mb
 from core.paths import Paths
 from weaver.adoption import lock_home
 from weaver.desired import Program
+from weaver.drill.ending import ending_in_order
 from weaver.supervisor import Supervisor
 from weaver.wishes import Wishes
 
@@ -95,7 +96,11 @@ class Supervised:
 
 def with_supervisor(command: Callable[[Path, int], list[str]], count: int, work: Callable[[Supervised], None]) -> None:
     """Start a supervisor with so many children, have the work done, stop it."""
-    home = Path(tempfile.mkdtemp(prefix="weaver-bench-"))
+    with ending_in_order(), tempfile.TemporaryDirectory(prefix="weaver-bench-") as name:
+        _supervise(Path(name), command, count, work)
+
+
+def _supervise(home: Path, command: Callable[[Path, int], list[str]], count: int, work: Callable[[Supervised], None]) -> None:
     shutil.copytree(ROOT / "config", home / "config", ignore=shutil.ignore_patterns("local"))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WEAVER")}
     environ = {**clean, "WEAVER_HOME": str(home), "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
@@ -109,7 +114,6 @@ def with_supervisor(command: Callable[[Path, int], list[str]], count: int, work:
         finally:
             process.terminate()
             process.wait(60.0)
-    shutil.rmtree(home)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -1,7 +1,8 @@
 """A whole drill: build a home, start it, make every fault, let it come to rest, stop it, judge what is left, remove it.
 
 Place in the flow: `weaver drill` and benchmarks/faults.py call run(). Files: those of weaver/drill/site.py. Invariant: no
-other home is touched; whatever happens, nothing is left running.
+other home is touched; whatever happens, nothing is left running: what asks the drill to end (SIGTERM, SIGHUP, Ctrl-C) has it
+clean up first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 from core.accounting.audit import audit
 from weaver.drill.checks import champion_violations, violations
+from weaver.drill.ending import ending_in_order
 from weaver.drill.faults import FAULTS, FLOOR, TRAINED_S
 from weaver.drill.killing import doubles, zombies
 from weaver.drill.records import Drill, DrilledFault, Trials
@@ -34,22 +36,27 @@ def run(full: bool, seed: int, say: Callable[[Trials], None], note: Callable[[st
 
     Raises Conflict, NotFound, StartFailed before anything is broken.
     """
-    began = time.monotonic()
-    site = Site(new_home(), random.Random(seed))
-    try:
-        config = site.paths.config / "weaver.yaml"
-        config.write_text(config.read_text(encoding="utf-8").replace("disk: {floor_gb: 5}", FLOOR[0]), encoding="utf-8")
-        note(f"starting a factory in {site.paths.home}")
-        site.start()
-        done = list[Trials]()
-        for make, counts in FAULTS.items():
-            note(f"{make.__name__}: {(make.__doc__ or '').splitlines()[0]}")
-            done.append(make(site, counts[full]))
-            say(done[-1])
-        note("waiting until everything that was dropped is trained")
-        rest = _rest(site)
-    finally:
-        site.remove()
+    with ending_in_order():
+        site = Site(new_home(), random.Random(seed))
+        try:
+            return _drill(site, full, seed, say, note)
+        finally:
+            site.remove()
+
+
+def _drill(site: Site, full: bool, seed: int, say: Callable[[Trials], None], note: Callable[[str], None]) -> Drill:
+    """Do it in a home that is there."""
+    began, done = time.monotonic(), list[Trials]()
+    config = site.paths.config / "weaver.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("disk: {floor_gb: 5}", FLOOR[0]), encoding="utf-8")
+    note(f"starting a factory in {site.paths.home}")
+    site.start()
+    for make, counts in FAULTS.items():
+        note(f"{make.__name__}: {(make.__doc__ or '').splitlines()[0]}")
+        done.append(make(site, counts[full]))
+        say(done[-1])
+    note("waiting until everything that was dropped is trained")
+    rest = _rest(site)
     found = [text for trials in done for text in trials.violations] + rest.violations
     return Drill(
         ok=not found, seed=seed, full=full, seconds=time.monotonic() - began, lines=rest.lines, violations=found,

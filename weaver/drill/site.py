@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from core.accounting.audit import audit
@@ -23,6 +24,7 @@ from core.liveness import Liveness
 from core.paths import Paths, find_home
 from core.status import read_supervisor_view
 from weaver.drill.drops import Dropper
+from weaver.drill.ending import kill_left
 from weaver.drill.killing import TRAINER, Killer
 from weaver.drill.records import Trials
 
@@ -48,7 +50,10 @@ def new_home() -> Path:
     if not (SHIPPED / "config" / "hosts.json").is_file():
         raise NotFound(kind="shipped configuration", name=str(SHIPPED / "config"), known="a checkout has one")
     made = Path(tempfile.mkdtemp(prefix="weaver-drill-", dir=where)).resolve()
-    shutil.copytree(SHIPPED / "config", made / "config", ignore=shutil.ignore_patterns("local"))
+    with ExitStack() as unmade:
+        unmade.callback(shutil.rmtree, made)  # asked to end now: a folder that nobody was given would be removed by nobody
+        shutil.copytree(SHIPPED / "config", made / "config", ignore=shutil.ignore_patterns("local"))
+        unmade.pop_all()
     return made
 
 
@@ -77,9 +82,12 @@ class Site:
 
     def weaver(self, *words: str) -> int:
         """Run a verb to its end; give its exit code. What it says goes to logs/drill.out."""
+        argv, home = [sys.executable, "-m", "weaver", *words], self.paths.home
         with (self.paths.logs / "drill.out").open("ab") as out:
-            argv, home = [sys.executable, "-m", "weaver", *words], self.paths.home
-            return subprocess.run(argv, env=self.environ, cwd=home, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode
+            # In a session of its own: what a terminal sends to all in front of it must not end `weaver down` halfway.
+            return subprocess.run(
+                argv, env=self.environ, cwd=home, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            ).returncode
 
     def start(self) -> None:
         """Start a Weaver and wait until everything runs. Raises StartFailed."""
@@ -137,6 +145,7 @@ class Site:
         return trials
 
     def remove(self) -> None:
-        """Stop everything and remove the folder."""
+        """Stop everything and remove the folder; what `weaver down` did not find or could not end is killed."""
         self.weaver("down")
+        kill_left(self.paths.home_id)
         shutil.rmtree(self.paths.home)
