@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-INVARIANTS = ("I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13")
+INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13")
 LEFT, TOP, WIDE, HIGH = 270, 46, 44, 22
 GOOD, BAD, EMPTY = "#2e7d32", "#c62828", "#eceff1"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault: which invariants were checked after each trial (ids with spaces between), how many trials, what broke."""
+    """One fault: which invariants were judged (ids with spaces between), how many trials, what broke."""
 
     fault: str
     invariants: str
@@ -37,25 +37,26 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         y = TOP + HIGH * row
         parts.append(_text(LEFT - 10, y + 15, cell.fault, "end"))
         for at, name in enumerate(INVARIANTS):
-            is_checked = name in cell.invariants.split()
-            broken = sum(f"{name}:" in text for text in cell.violations)
-            is_bad = is_checked and (broken or (cell.violations and not _names_any(cell.violations)))
-            colour = EMPTY if not is_checked else BAD if is_bad else GOOD
+            colour = _colour(cell, name)
             parts.append(
                 f'<rect x="{LEFT + WIDE * at + 2}" y="{y + 2}" width="{WIDE - 4}" height="{HIGH - 4}" rx="3" fill="{colour}"/>'
             )
         parts.append(_text(width - 10, y + 15, f"{cell.trials:,}", "end"))
     total, broken = sum(cell.trials for cell in cells), sum(len(cell.violations) for cell in cells)
     parts.append(
-        _text(LEFT, height - 10, f"{total:,} trials, {broken} violations. Grey: not looked at after this fault.", "start")
+        _text(LEFT, height - 10, f"{total:,} trials, {broken} violations. Grey: not judged of this fault alone.", "start")
     )
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
-def _names_any(violations: Sequence[str]) -> bool:
-    """Say whether any violation names its invariant; one that names none counts against all that were checked."""
-    return any(f"{name}:" in text for text in violations for name in INVARIANTS)
+def _colour(cell: Cell, invariant: str) -> str:
+    """Give a fault's colour under an invariant: a violation that names none counts against all that were judged."""
+    is_judged = invariant in cell.invariants.split()
+    named = [[name for name in INVARIANTS if f"{name}:" in text] for text in cell.violations]
+    if any(invariant in names or (is_judged and not names) for names in named):
+        return BAD
+    return GOOD if is_judged and cell.trials else EMPTY
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

@@ -33,7 +33,11 @@ def test_short_drill_finds_nothing_lost_and_leaves_nothing_behind(tmp_path: Path
     found = decode_strict(Drill, done.stdout.encode(), "weaver drill")
     assert found.violations == [], done.stderr
     assert (found.ok, done.returncode, found.seed) == (True, 0, SEED)
-    assert len(found.faults) == len(FAULTS)
+    assert [fault.fault for fault in found.faults][len(FAULTS) :] == ["at rest"]
+    judged = {fault.fault: set(fault.judged) for fault in found.faults}
+    assert [fault for fault in judged if "I8" in judged[fault]] == ["at rest"], "where the champion is asked"
+    assert [fault for fault in judged if "I5" in judged[fault]] == ["freeze", "at rest"], "where its beats are looked at"
+    assert "I13" in judged["clock set"] and all({"I1", "I2", "I7", "I10"} <= names for names in judged.values())
     assert [fault.fault for fault in found.faults if fault.trials == 0] == []
     assert found.lines is not None and found.lines.unaccounted == 0
     assert found.lines.trained == found.lines.dropped > 500

@@ -24,6 +24,7 @@ SEEN_S, TRAINED_S = 60.0, 120.0
 def set_clock(site: Site, count: int) -> Trials:
     """Set the wall clock of every program ten years ahead and back while drops are trained; only what is shown may change."""
     trials = Trials("clock set", "ten years ahead, ten back, right again, in every program; until a drop made then is trained")
+    trials.judged.add("I13")
     for _ in range(count):
         for ahead_s in (TEN_YEARS_S, -TEN_YEARS_S, 0):
             _set(site, trials, ahead_s)
@@ -37,18 +38,15 @@ def _set(site: Site, trials: Trials, ahead_s: int) -> None:
     was = _beaten_at(site, WEAVER)
     replace_quick(site.paths.home / CLOCK, str(ahead_s).encode())
     trials.count += 1
-    what = f"clock set: {ahead_s / TEN_YEARS_S:+.0f} times ten years"
-    if site.until(partial(_all_see, site, was), SEEN_S) is None:
-        trials.violations.append(f"{what}: not every program saw it")
+    what = f"{ahead_s / TEN_YEARS_S:+.0f} times ten years"
+    site.within(trials, SEEN_S, partial(_all_see, site, was), f"{what}: not every program saw it")
     drop = site.dropper.by_rename(100, epochs=2)
-    took = site.until(partial(_is_trained, site, drop.stem), TRAINED_S)
-    if took is None:
-        trials.violations.append(f"{what}: a drop was not trained within {TRAINED_S:.0f} s")
-    else:
-        trials.recoveries.append(took)
+    took = site.within(trials, TRAINED_S, partial(_is_trained, site, drop.stem), f"{what}: a drop was not trained")
+    trials.recoveries += [] if took is None else [took]
     now = site.killer.alive()
-    trials.violations += [f"{what}: {name} did not live on" for name, ref in alive.items() if now.get(name) != ref]
-    trials.violations += [f"{what}: {name} was removed" for name in sorted(weights - set(ledger.names("tiny")))]
+    found = [f"{name} did not live on" for name, ref in alive.items() if now.get(name) != ref]
+    found += [f"{name} was removed" for name in sorted(weights - set(ledger.names("tiny")))]
+    trials.violations += [f"{trials.fault}: {what}: {text}" for text in found]
 
 
 def _beaten_at(site: Site, program: str) -> float:

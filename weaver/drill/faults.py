@@ -48,7 +48,7 @@ def _kill_each(site: Site, trials: Trials, rounds: int, prepare: Callable[[], ob
         site.weaver("down")
         site.paths.supervision.unlink(missing_ok=True)
         site.start()
-        site.until(site.is_healthy, BACK_S)
+        site.within(trials, BACK_S, site.is_healthy, "a new Weaver was not healthy")
         for program in site.rng.sample(LIGHT, len(LIGHT)):
             prepare()
             site.pass_s(site.rng.uniform(0.0, 0.5))
@@ -57,11 +57,16 @@ def _kill_each(site: Site, trials: Trials, rounds: int, prepare: Callable[[], ob
                 trials.violations.append(f"{trials.fault}: {program} did not live")
                 continue
             trials.count += 1
-            if site.until(partial(_is_back, kill), BACK_S) is None:
-                trials.violations.append(f"{trials.fault}: {program} did not come back within {BACK_S:.0f} s")
-            elif kill.recovered is not None:
-                trials.recoveries.append(kill.recovered - kill.since)
+            _await(site, trials, kill, BACK_S)
     return site.ended(trials)
+
+
+def _await(site: Site, trials: Trials, kill: Kill, seconds: float) -> bool:
+    """Wait until what was killed is back; note how long it took, or that it did not come."""
+    site.within(trials, seconds, partial(_is_back, kill), f"{kill.program} did not come back")
+    if kill.recovered is not None:
+        trials.recoveries.append(kill.recovered - kill.since)
+    return kill.recovered is not None
 
 
 def kill_idle(site: Site, count: int) -> Trials:
@@ -78,8 +83,7 @@ def kill_training(site: Site, count: int) -> Trials:
             return
         site.dropper.by_rename(200, epochs=4)
         site.dropper.by_slow_copy(100)
-        if site.until(lambda: site.killer.is_moment("training"), BACK_S) is None:
-            trials.violations.append("kill, training: no training began")
+        site.within(trials, BACK_S, lambda: site.killer.is_moment("training"), "no training began")
 
     return _kill_each(site, trials, count, train)
 
@@ -90,20 +94,15 @@ def kill_heavy(site: Site, count: int) -> Trials:
     for program in (*[TRAINER] * count, ORACLE):
         if program == TRAINER:
             site.dropper.by_rename(200, epochs=6)
-            if site.until(lambda: site.killer.is_moment("saving"), TRAINED_S) is None:
-                trials.violations.append("kill, heavy: the trainer did not save")
+            site.within(trials, TRAINED_S, lambda: site.killer.is_moment("saving"), "the trainer did not save")
         kill = site.killer.kill(program, "saving" if program == TRAINER else "random")
         if kill is None:
             trials.violations.append(f"kill, heavy: {program} did not live")
             continue
         trials.count += 1
-        if site.until(partial(_is_back, kill), TRAINED_S) is None:
-            trials.violations.append(f"kill, heavy: {program} did not come back")
-            continue
-        if kill.recovered is not None:
-            trials.recoveries.append(kill.recovered - kill.since)
-        if program == TRAINER:
-            site.until(partial(_saves, site, len(Ledger(site.paths).links("tiny"))), TRAINED_S)
+        if _await(site, trials, kill, TRAINED_S) and program == TRAINER:
+            saves = partial(_saves, site, len(Ledger(site.paths).links("tiny")))
+            site.within(trials, TRAINED_S, saves, "the next trainer did not save")
     return site.ended(trials)
 
 
@@ -123,8 +122,7 @@ def kill_weaver(site: Site, count: int) -> Trials:
             continue
         trials.count += 1
         site.start()
-        if site.until(partial(_is_back, kill), BACK_S) is not None and kill.recovered is not None:
-            trials.recoveries.append(kill.recovered - kill.since)
+        _await(site, trials, kill, BACK_S)
         after = site.killer.alive()
         lost = [name for name in before if name not in (WEAVER, TRAINER) and before[name] != after.get(name)]
         trials.violations += [f"kill the Weaver: {name} was not adopted" for name in lost]
@@ -136,15 +134,14 @@ def kill_everything(site: Site, count: int) -> Trials:
     trials = Trials("kill everything", "kill -9 of all programs at once, then `weaver up`; until all run that need no torch")
     for _ in range(count):
         site.dropper.by_rename(100, epochs=2)
-        site.until(lambda: Spool(site.paths).list("processing"), BACK_S)
+        site.within(trials, BACK_S, lambda: Spool(site.paths).list("processing"), "nothing was claimed")
         before = len(site.killer.kills)
         site.killer.power_cut()
-        site.until(lambda: not list(spawned(site.paths.home_id)), BACK_S)
+        site.within(trials, BACK_S, lambda: not list(spawned(site.paths.home_id)), "not everything that was killed ended")
         site.paths.supervision.unlink(missing_ok=True)  # so many deaths in so short a time would be a crash loop
         trials.count += 1
         site.start()
-        if site.until(lambda: not [kill for kill in site.killer.waiting() if kill.program not in HEAVY], BACK_S) is None:
-            trials.violations.append(f"kill everything: not all light programs ran within {BACK_S:.0f} s")
+        if site.within(trials, BACK_S, partial(_light_are_back, site), "not all light programs ran") is None:
             continue
         cut = [kill for kill in site.killer.kills[before:] if kill.program in PROMPT and kill.recovered is not None]
         if not cut:
@@ -154,12 +151,17 @@ def kill_everything(site: Site, count: int) -> Trials:
     return site.ended(trials)
 
 
+def _light_are_back(site: Site) -> bool:
+    return all(kill.program in HEAVY for kill in site.killer.waiting())
+
+
 def freeze(site: Site, count: int) -> Trials:
     """SIGSTOP of a daemon: hung is not dead, so it is noticed by its beats and replaced."""
     trials = Trials("freeze", "SIGSTOP of a daemon; it is replaced once its beat is 6 s overdue and it does not end when asked")
+    trials.judged.add("I5")
     left = list(DAEMONS)
     for _ in range(count):
-        site.until(lambda: any(_waits(site, name) for name in left), BACK_S)
+        site.within(trials, BACK_S, lambda: any(_waits(site, name) for name in left), "no daemon was between two ticks")
         program = site.rng.choice([name for name in left if _waits(site, name)] or left)
         left.remove(program)
         ref = site.killer.alive().get(program)
@@ -175,11 +177,10 @@ def freeze(site: Site, count: int) -> Trials:
             beat = read_heartbeat(site.paths, name)
             return beat is not None and beat.pid != old
 
-        took = site.until(is_new, BACK_S)
+        took = site.within(trials, BACK_S, is_new, f"{program} was not replaced")
         trials.violations += sorted(lies)
         if took is None:
             send_signal(ref, signal.SIGCONT)
-            trials.violations.append(f"freeze: {program} was not replaced within {BACK_S:.0f} s")
         else:
             trials.recoveries.append(took)
     return site.ended(trials)
@@ -212,18 +213,14 @@ def fill_disk(site: Site, count: int) -> Trials:
     for _ in range(count):
         replace_durable(path, before.replace(FLOOR[0].encode(), FLOOR[1].encode()))
         trials.count += 1
-        if site.until(lambda: _pauses(site), BACK_S) is None:
-            trials.violations.append("disk full: intake does not say that it pauses")
+        site.within(trials, BACK_S, lambda: _pauses(site), "intake did not say that it pauses")
         drop = site.dropper.by_rename(50)
         site.pass_s(FULL_LOOK_S)
         if _was_taken(site, drop):
             trials.violations.append("disk full: a drop was taken")
         replace_durable(path, before)
-        took = site.until(partial(_was_taken, site, drop), BACK_S)
-        if took is None:
-            trials.violations.append(f"disk full: intake did not go on within {BACK_S:.0f} s")
-        else:
-            trials.recoveries.append(took)
+        took = site.within(trials, BACK_S, partial(_was_taken, site, drop), "intake did not go on")
+        trials.recoveries += [] if took is None else [took]
     return site.ended(trials)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from core.accounting.audit import audit
+from core.accounting.records import AuditLines
 from weaver.drill.checks import champion_violations, violations
 from weaver.drill.ending import ending_in_order
 from weaver.drill.faults import FAULTS, FLOOR, TRAINED_S
@@ -26,7 +27,7 @@ def planned(full: bool, seed: int) -> Drill:
         ok=True, seed=seed, full=full, seconds=0.0, lines=None, violations=[],
         faults=[DrilledFault(
             fault=make.__name__, trials=counts[full], violations=0, p50_s=None, p95_s=None, max_s=None,
-            note=(make.__doc__ or "").splitlines()[0],
+            note=(make.__doc__ or "").splitlines()[0], judged=[],
         ) for make, counts in FAULTS.items()],
     )  # fmt: skip
 
@@ -56,20 +57,26 @@ def _drill(site: Site, full: bool, seed: int, say: Callable[[Trials], None], not
         done.append(make(site, counts[full]))
         say(done[-1])
     note("waiting until everything that was dropped is trained")
-    rest = _rest(site)
-    found = [text for trials in done for text in trials.violations] + rest.violations
+    rest, lines = at_rest(site)
+    say(rest)
+    done.append(rest)
+    found = [text for trials in done for text in trials.violations]
     return Drill(
-        ok=not found, seed=seed, full=full, seconds=time.monotonic() - began, lines=rest.lines, violations=found,
+        ok=not found, seed=seed, full=full, seconds=time.monotonic() - began, lines=lines, violations=found,
         faults=[trials.record() for trials in done],
     )  # fmt: skip
 
 
-def _rest(site: Site) -> Drill:
-    """Let everything be trained, stop it, and judge what is left."""
-    found = [] if site.until(site.is_drained, TRAINED_S) is not None else ["not everything was trained in time"]
-    found += [f"a zombie: {one}" for one in zombies(site.paths)] + [f"lives twice: {one}" for one in doubles(site.paths)]
+def at_rest(site: Site) -> tuple[Trials, AuditLines]:
+    """Let everything be trained, stop it, and judge what is left, whichever fault it is of; say what became of the lines."""
+    trials = Trials("at rest", "all that was dropped is trained, the champion asked, all stopped: what no single fault owns", 1)
+    site.within(trials, TRAINED_S, site.is_drained, "not everything was trained")
+    found = [f"a zombie: {one}" for one in zombies(site.paths)] + [f"lives twice: {one}" for one in doubles(site.paths)]
     found += champion_violations(site.paths, site.environ)
     if code := site.weaver("down"):
         found.append(f"`weaver down` ended with exit code {code}")
     found += violations(site.paths, site.dropper.drops)
-    return Drill(ok=not found, seed=0, full=False, seconds=0.0, faults=[], lines=audit(site.paths).lines, violations=found)
+    account = audit(site.paths)
+    trials.violations += [f"{trials.fault}: {text}" for text in found]
+    trials.judged |= {one.id for one in account.invariants}
+    return trials, account.lines

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 
 from core.files import replace_durable
 from core.jobs.job import DEATH
@@ -32,6 +34,8 @@ BEATS, BYTES_A_BEAT = 3, 2000
 CRASHES = 3
 TWIN_PROGRAM = "reclaim_stale"
 
+Racer = subprocess.Popen[str]
+
 
 def storm(site: Site, count: int) -> Trials:
     """SIGTERM to every program and then the Weaver, again and again while drops arrive and are trained."""
@@ -40,13 +44,12 @@ def storm(site: Site, count: int) -> Trials:
     for _ in range(count):
         site.dropper.by_rename(300, epochs=4)
         site.dropper.by_slow_copy(100)
-        if site.until(lambda: site.killer.is_moment("training"), BACK_S) is None:
-            trials.violations.append("storm: no training began")
+        site.within(trials, BACK_S, lambda: site.killer.is_moment("training"), "no training began")
         for program in site.rng.sample(STORM, len(STORM)):
             site.pass_s(site.rng.uniform(0.0, 0.4))
             for _ in range(site.rng.choice((1, 1, 2))):
                 trials.count += site.killer.kill(program, "storm", signal.SIGTERM) is not None
-        took = site.until(site.is_healthy, HEALTHY_S)
+        took = site.within(trials, HEALTHY_S, site.is_healthy, "not healthy")
         trials.recoveries += [] if took is None else [took]
         trials.violations += [f"storm: {one.name} was given up: {one.reason}" for one in _given_up(site.paths)]
         trials.violations += [f"storm: a zombie: {one}" for one in zombies(site.paths)]
@@ -63,8 +66,8 @@ def _end_weaver(site: Site, trials: Trials) -> None:
     for _ in range(2):
         trials.count += site.killer.kill(WEAVER, "storm", signal.SIGTERM) is not None
         site.pass_s(site.rng.uniform(0.0, 0.3))
-    if site.until(lambda: not list(spawned(site.paths.home_id)), END_S) is None:
-        trials.violations.append(f"storm: alive {END_S:.0f} s after SIGTERM to the Weaver: {list(spawned(site.paths.home_id))}")
+    site.within(trials, END_S, lambda: not list(spawned(site.paths.home_id)), "SIGTERM to the Weaver did not end everything")
+    trials.violations += [f"storm: still alive: {program} {ref}" for program, ref in spawned(site.paths.home_id)]
 
 
 def _deaths_of_trainers(site: Site) -> int:
@@ -85,7 +88,7 @@ def crash_loop(site: Site, count: int) -> Trials:
     for program in site.rng.sample(DAEMONS, count):
         log = site.paths.logs / f"{program}.jsonl"
         aside = log.with_name(f".{log.name}")
-        _end_with_weaver(site, program)
+        _end_with_weaver(site, trials, program)
         if log.exists():
             log.rename(aside)
         log.mkdir()
@@ -93,7 +96,7 @@ def crash_loop(site: Site, count: int) -> Trials:
         began = time.monotonic()
         trials.violations += [f"crash loop: {program}: {text}" for text in _up_degraded(site)]
         trials.recoveries.append(time.monotonic() - began)
-        trials.violations += [f"crash loop: {program}: {text}" for text in _judge_loop(site, program)]
+        trials.violations += [f"crash loop: {program}: {text}" for text in _judge_loop(site, trials, program)]
         log.rmdir()
         if aside.exists():
             aside.rename(log)
@@ -102,14 +105,15 @@ def crash_loop(site: Site, count: int) -> Trials:
     return site.ended(trials)
 
 
-def _end_with_weaver(site: Site, program: str) -> None:
+def _end_with_weaver(site: Site, trials: Trials, program: str) -> None:
     """Kill the Weaver and a program; the next Weaver is to remember that this one has died almost often enough.
 
     From its first death on, a crash loop takes more than a minute.
     """
     site.killer.kill(WEAVER, "crash loop")
     site.killer.kill(program, "crash loop")
-    site.until(lambda: not {WEAVER, program} & site.killer.alive().keys(), BACK_S)
+    gone = partial(_are_gone, site, WEAVER, program)
+    site.within(trials, BACK_S, gone, f"{program} and the Weaver, which were killed, did not end")
     record = read(SupervisionRecord, site.paths.supervision)
     past = ProgramMemory(
         name=program, state=State.STOPPED, reason="", deaths=0, short_lives=CRASH_LOOP - CRASHES, retry_mono=0.0, starts=1,
@@ -118,6 +122,10 @@ def _end_with_weaver(site: Site, program: str) -> None:
     others = tuple(one for one in record.programs if one.name != program)
     changed = SupervisionRecord(boot_id=record.boot_id, config_mark=record.config_mark, programs=(*others, past))
     replace_durable(site.paths.supervision, encode_pretty(changed))
+
+
+def _are_gone(site: Site, *programs: str) -> bool:
+    return site.killer.alive().keys().isdisjoint(programs)
 
 
 def _up_degraded(site: Site) -> list[str]:
@@ -131,18 +139,17 @@ def _is_given_up(paths: Paths, program: str) -> bool:
     return any(one.name == program and one.state is State.FATAL for one in _given_up(paths))
 
 
-def _judge_loop(site: Site, program: str) -> list[str]:
+def _judge_loop(site: Site, trials: Trials, program: str) -> list[str]:
     """Say what is wrong while a program is in a crash loop: it is given up with its reason, and nothing else happens."""
     found = [f"it is not given up, but {site.told(program)}"] if not _is_given_up(site.paths, program) else []
     found += [f"no reason is given: {one.reason!r}" for one in _given_up(site.paths) if "crash loop" not in one.reason]
     found += [f"{one.name} was given up too: {one.reason}" for one in _given_up(site.paths) if one.name != program]
     before, seq = _written(site.paths), _beats(site.paths)
-    if site.until(lambda: _beats(site.paths) >= seq + BEATS, BACK_S) is None:
-        found.append("the Weaver does not beat")
+    site.within(trials, BACK_S, lambda: _beats(site.paths) >= seq + BEATS, f"{program}: the Weaver did not beat")
     if (grown := _written(site.paths) - before) > BEATS * BYTES_A_BEAT:
         found.append(f"the Weaver is not quiet: it wrote {grown} bytes of log and events within {BEATS} beats")
     site.killer.kill(WEAVER, "crash loop")
-    site.until(lambda: WEAVER not in site.killer.alive(), BACK_S)
+    site.within(trials, BACK_S, partial(_are_gone, site, WEAVER), f"{program}: the Weaver, which was killed, did not end")
     found += _up_degraded(site)
     if not _is_given_up(site.paths, program):
         found.append(f"a killed Weaver forgot that it was given up: {site.told(program)}")
@@ -164,9 +171,9 @@ def twins(site: Site, count: int) -> Trials:
     """Start two Weavers at the same moment in a stopped home; one runs, the other exits 7 and names it."""
     trials = Trials("twin Weavers", "two `weaver supervise` at one moment in a stopped home: one runs, the other exits 7")
     second = Site(new_home(), site.rng)
-    off = sorted(program.name for program in PROGRAMS if program.argv and program.name != TWIN_PROGRAM)
-    replace_durable(second.paths.desired, encode_pretty(DesiredRecord(off=tuple(off))))
     try:
+        off = sorted(program.name for program in PROGRAMS if program.argv and program.name != TWIN_PROGRAM)
+        replace_durable(second.paths.desired, encode_pretty(DesiredRecord(off=tuple(off))))
         for race in range(count):
             trials.count += 1
             trials.violations += [f"twin Weavers: race {race + 1}: {text}" for text in _race(second, trials)]
@@ -176,28 +183,39 @@ def twins(site: Site, count: int) -> Trials:
 
 
 def _race(home: Site, trials: Trials) -> list[str]:
-    """Run one race; say what is wrong with it."""
-    argv = [sys.executable, "-m", "weaver", "supervise"]
-    where = {"env": home.environ, "cwd": home.paths.home, "stdin": subprocess.DEVNULL, "text": True}
-    racers = [subprocess.Popen(argv, **where, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]  # type: ignore[call-overload]
-    took = home.until(lambda: any(racer.poll() is not None for racer in racers), BACK_S)
+    """Run one race; say what is wrong with it. No racer outlives it."""
+    argv, racers = [sys.executable, "-m", "weaver", "supervise"], list[Racer]()
+    try:
+        for _ in range(2):
+            racers.append(subprocess.Popen(
+                argv, env=home.environ, cwd=home.paths.home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True,
+            ))  # fmt: skip
+        found = _judge_race(home, trials, racers)
+        return found + [f"left over: {program} {ref}" for program, ref in spawned(home.paths.home_id)]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+
+
+def _judge_race(home: Site, trials: Trials, racers: Sequence[Racer]) -> list[str]:
+    took = home.within(trials, BACK_S, lambda: any(racer.poll() is not None for racer in racers), "none of two gave way")
     loser, winner = sorted(racers, key=lambda racer: racer.poll() is None)
     found = []
-    if took is None or winner.poll() is not None:
-        found.append(f"not exactly one gave way: exit codes {[racer.poll() for racer in racers]}")
-    else:
+    if winner.poll() is not None:
+        found.append(f"both gave way: exit codes {[racer.poll() for racer in racers]}")
+    elif took is not None and loser.stderr is not None:
         said = loser.stderr.read()
         if loser.returncode != GAVE_WAY or f"pid {winner.pid}" not in said:
             found.append(f"the loser ended with {loser.returncode} and said {said!r} of pid {winner.pid}")
-    runs = home.until(lambda: TWIN_PROGRAM in home.killer.alive(), BACK_S)
-    if runs is None:
-        found.append(f"{TWIN_PROGRAM} was not started")
-    else:
-        trials.recoveries.append((took or 0.0) + runs)
+    runs = home.within(trials, BACK_S, lambda: TWIN_PROGRAM in home.killer.alive(), f"{TWIN_PROGRAM} was not started")
+    if took is not None and runs is not None:
+        trials.recoveries.append(took + runs)
     found += [f"lives twice: {one}" for one in doubles(home.paths)]
     for racer in racers:
         racer.terminate()
-    codes = [racer.wait(BACK_S) for racer in racers]
-    if winner.returncode:
-        found.append(f"the winner ended with {codes}")
-    return found + [f"left over: {program} {ref}" for program, ref in spawned(home.paths.home_id)]
+    ended = home.within(trials, BACK_S, lambda: all(racer.poll() is not None for racer in racers), "SIGTERM did not end both")
+    if ended is not None and winner.returncode:
+        found.append(f"the winner ended with {winner.returncode}")
+    return found

@@ -31,6 +31,7 @@ DELETE_EVERY_S = 3.0
 def tear_status(site: Site, count: int) -> Trials:
     """Cut every status file with a living owner to half; its owner writes it again."""
     trials = Trials("torn status", "every file in status/ cut to half of its size")
+    trials.judged.add("I4")
     for _ in range(count):
         dead = {site.paths.procs / f"{name}.json" for name in set(VICTIMS) - site.killer.alive().keys()}
         written = set(site.paths.status.rglob("*.json")) - dead
@@ -38,9 +39,9 @@ def tear_status(site: Site, count: int) -> Trials:
         for path, data in cut.items():
             path.write_bytes(data[: len(data) // 2])
         trials.count += len(cut)
-        took = site.until(partial(_none_is_torn, site.paths, cut), VIEWS_BACK_S)
+        took = site.within(trials, VIEWS_BACK_S, partial(_none_is_torn, site.paths, cut), "not all were written again")
         if took is None:
-            trials.violations.append(f"torn status: still torn after {VIEWS_BACK_S:.0f} s: {_torn(site.paths, cut)}")
+            trials.violations.append(f"torn status: I4: still torn: {_torn(site.paths, cut)}")
         else:
             trials.recoveries.append(took)
     return site.ended(trials)
@@ -97,28 +98,37 @@ def delete_status(site: Site, count: int) -> Trials:
         shutil.rmtree(gone)
         trials.count += 1
         site.pass_s(DELETE_EVERY_S)
-    took = site.until(lambda: site.is_healthy() and truth(site.paths).levels is not None, VIEWS_BACK_S)
+    took = site.within(trials, VIEWS_BACK_S, lambda: site.is_healthy() and _has_levels(site), "not healthy, or no levels")
     if took is not None:
         trials.recoveries.append(took + DELETE_EVERY_S)
     trials.violations += [f"deleted status: {text}" for text in before.lost(truth(site.paths))]
     restarted = [name for name, ref in site.killer.alive().items() if name != TRAINER and living.get(name) != ref]
     trials.violations += [f"deleted status: {name} was started again: {site.told(name)}" for name in restarted]
-    for words in (("ckpt", "unpin", name), ("queue", "resume")):
-        if site.weaver(*words):
-            trials.violations.append(f"deleted status: `weaver {' '.join(words)}` failed")
+    _do(site, trials, "ckpt", "unpin", name)
+    _do(site, trials, "queue", "resume")
     return site.ended(trials)
 
 
 def _choose(site: Site, trials: Trials) -> str:
     """Pause, pin and deploy as a person does, so that there is something to lose; give the checkpoint that is pinned."""
-    site.weaver("queue", "pause")
-    site.until(lambda: not site.killer.is_moment("training"), CHOICE_S)
+    _do(site, trials, "queue", "pause")
+    site.within(trials, CHOICE_S, lambda: not site.killer.is_moment("training"), "training did not pause")
     ledger = Ledger(site.paths)
     head = ledger.head(MODEL)
     name = f"{MODEL}/{head.checkpoint if head is not None else ledger.names(MODEL)[-1]}"
-    site.weaver("ckpt", "pin", name, "--note", "drill")
+    _do(site, trials, "ckpt", "pin", name, "--note", "drill")
     champion = read_champion(site.paths, MODEL)
-    if (champion is None or f"{MODEL}/{champion.checkpoint}" != name) and site.weaver("deploy", "now", name, "--wait"):
-        trials.violations.append(f"deleted status: {name} could not be deployed")
-    site.until(lambda: truth(site.paths).levels is not None, CHOICE_S)
+    if champion is None or f"{MODEL}/{champion.checkpoint}" != name:
+        _do(site, trials, "deploy", "now", name, "--wait")
+    site.within(trials, CHOICE_S, lambda: _has_levels(site), "there were no levels")
     return name
+
+
+def _do(site: Site, trials: Trials, *words: str) -> None:
+    """Run a verb, which must do what it is asked for."""
+    if code := site.weaver(*words):
+        trials.violations.append(f"{trials.fault}: `weaver {' '.join(words)}` ended with {code}")
+
+
+def _has_levels(site: Site) -> bool:
+    return truth(site.paths).levels is not None
