@@ -1,9 +1,9 @@
 """Faults injected on purpose, and what they broke: the numbers of trials that the claims name.
 
-In one process: every protocol of tests/faults/protocols.py killed, filled, broken and cut from power in every call. A trainer
-killed at every moment of every step of a run of sixty, and in saves, compared with the uninterrupted run to the last bit.
-Status files read while they are written. Then `weaver drill --full`: a real factory, killed, frozen, filled, torn, and a
-hundred second Weavers. Writes benchmarks/results/faults.json and, as a picture, faults.svg.
+In one process: every protocol of tests/faults/protocols.py, and the save of a checkpoint, killed, filled, broken and cut from
+power in every call. A trainer killed at every moment of every step of a run of sixty, and in saves, compared with the
+uninterrupted run to the last bit. Status files read while they are written. Then `weaver drill --full`: a real factory, killed,
+frozen, filled, torn, and a hundred second Weavers. Writes benchmarks/results/faults.json and, as a picture, faults.svg.
 
 Usage: .venv/bin/python benchmarks/faults.py [--scale 1.0] [--seed 20261121]
 """
@@ -44,6 +44,7 @@ from weaver.drill.records import Drill
 from weaver.drill.run import run as run_drill
 
 SAVES, STEPS, OTHERS, READS, DISKS, FILES = 200, 60, 20, 1_000_000, 200, 10_000
+DISKS_OF_A_SAVE = 10  # of each call: there are many calls, and a trainer goes on from each disk
 FAULTS = {
     "killed": (None, False),
     "killed after": (None, True),
@@ -54,20 +55,24 @@ CALLS_OF_A_RUN = 300
 FACTORY = "factory: "
 
 
-def protocols(scale: float, rng: random.Random, root: Path) -> list[Cell]:
-    """Break every call of every protocol."""
-    cells, numbers = list[Cell](), itertools.count()
+def protocols(scale: float, rng: random.Random, root: Path) -> tuple[list[Cell], int]:
+    """Break every call of every protocol; say how many there are."""
+    from tests.faults.saving import saving
+
+    cells, numbers, save = list[Cell](), itertools.count(), saving(root / "base of saves")
+    every = (*PROTOCOLS, save)
     for name in ("killed", "disk full", "disk broken", "power cut"):
         count, found = 0, list[str]()
-        for protocol in PROTOCOLS:
+        for protocol in every:
             if name == "power cut":
-                made, wrong = _cut(protocol, max(4, int(DISKS * scale)), rng, root, numbers)
+                disks = DISKS_OF_A_SAVE if protocol is save else DISKS
+                made, wrong = _cut(protocol, max(4, int(disks * scale)), rng, root, numbers)
             else:
                 made, wrong = _break(protocol, [key for key in FAULTS if key.startswith(name)], root, numbers)
             count, found = count + made, found + wrong
         cells.append(Cell(name, "I1 I2 I3 I7 I8 I11", count, found))
-        print(f"{name}: {count} trials of {len(PROTOCOLS)} protocols, {len(found)} violations", flush=True)
-    return cells
+        print(f"{name}: {count} trials of {len(every)} protocols, {len(found)} violations", flush=True)
+    return cells, len(every)
 
 
 def _break(protocol: Protocol, faults: Sequence[str], root: Path, numbers: Iterator[int]) -> tuple[int, list[str]]:
@@ -75,9 +80,10 @@ def _break(protocol: Protocol, faults: Sequence[str], root: Path, numbers: Itera
     for fault in faults:
         for at in itertools.count():
             home, ops = root / str(next(numbers)), BrokenAt(at, *FAULTS[fault])
-            with contextlib.suppress(Killed, OSError, WeaverError):
+            with contextlib.suppress(Killed, OSError, WeaverError), _noting(found, f"{protocol.name}, {fault} in call {at}"):
                 protocol.begin(protocol.make(home), ops)
-            found += protocol.judge(home, f"{fault} in call {at}", not ops.was_reached)
+            with _noting(found, f"{protocol.name}, after {fault} in call {at}"):
+                found += protocol.judge(home, f"{fault} in call {at}", not ops.was_reached)
             shutil.rmtree(home)
             if not ops.was_reached:
                 break
@@ -85,14 +91,25 @@ def _break(protocol: Protocol, faults: Sequence[str], root: Path, numbers: Itera
     return count, found
 
 
+@contextlib.contextmanager
+def _noting(found: list[str], what: str) -> Iterator[None]:
+    """Note what a stage expects in vain as a violation; the other trials go on."""
+    try:
+        yield
+    except AssertionError as error:
+        found.append(f"{what}: {error}")
+
+
 def _cut(protocol: Protocol, most: int, rng: random.Random, root: Path, numbers: Iterator[int]) -> tuple[int, list[str]]:
     folder = root / f"cut-{next(numbers)}"
     folder.mkdir()
 
     def judge(home: Path, what: str, is_done: bool) -> list[str]:
-        found = protocol.judge(home, what, is_done)
+        wrong = list[str]()
+        with _noting(wrong, f"{protocol.name}, {what}"):
+            wrong += protocol.judge(home, what, is_done)
         shutil.rmtree(home)
-        return found
+        return wrong
 
     def make() -> Path:
         return protocol.make(folder / str(next(numbers))).paths.home
@@ -225,7 +242,8 @@ def main() -> None:
     print(f"seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="weaver-faults-") as name:
         root = Path(name)
-        cells = [*protocols(args.scale, rng, root), torn_reads(args.scale, root), files_at_once(args.scale, root)]
+        cells, of_protocols = protocols(args.scale, rng, root)
+        cells += [torn_reads(args.scale, root), files_at_once(args.scale, root)]
         cells += trainer(args.scale, rng, root)
     found = run_drill(args.scale >= 1.0, args.seed, lambda trials: None, lambda text: print(text, flush=True))
     cells += drill_cells(found)
@@ -236,9 +254,10 @@ def main() -> None:
         {"fault": one.fault, "trials": one.trials, "p50_s": one.p50_s, "p95_s": one.p95_s, "max_s": one.max_s}
         for one in found.faults
     ]
+    figures = {"protocols": of_protocols, **figures_of(cells, found)}
     publish(
-        "faults", figures_of(cells, found), seed=args.seed, scale=args.scale, seconds=round(time.monotonic() - began),
-        table=table, recoveries=recoveries, violations=violations,
+        "faults", figures, seed=args.seed, scale=args.scale, seconds=round(time.monotonic() - began), table=table,
+        recoveries=recoveries, violations=violations,
     )  # fmt: skip
     if violations:
         raise SystemExit(1)

@@ -15,6 +15,7 @@ from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import SystemClock
 from core.errors import DiskLow, InvalidConfig, InvalidData, PackingRefused, WeaverError
+from core.files import OPS, Ops
 from core.locked import ModelFacts
 from core.paths import Paths
 from core.runs.run import Outcome, Progress
@@ -74,10 +75,11 @@ class TrainerEngine:
         stop_wanted: Callable[[], Outcome | None] = lambda: None,
         remark: Callable[[str], None] = lambda text: None,
         mono: Callable[[], float] = time.monotonic,
+        ops: Ops = OPS,
     ) -> None:
         self.writer = writer
         self.order: Callable[[], Outcome | None] = lambda: None
-        self._beat, self._stop_wanted, self._remark, self._mono = beat, stop_wanted, remark, mono
+        self._beat, self._stop_wanted, self._remark, self._mono, self._ops = beat, stop_wanted, remark, mono, ops
         self._stream: Stream | None = None
         self._origin: Origin | None = None
         self._paths: Paths | None = None
@@ -95,16 +97,19 @@ class TrainerEngine:
         if self._stream is None or self._origin is None or self._paths is None:
             raise InvalidData(where="the trainer", detail="nothing was trained yet; there is nothing to save")
         self._beat("save", f"step {self._stream.step}", patience.save_s(self._stream.parameters))
-        return save_checkpoint(self._stream, self._paths, self._origin, SystemClock().now(), self._mono())
+        return save_checkpoint(self._stream, self._paths, self._origin, SystemClock().now(), self._mono(), self._ops)
 
     def try_save(self) -> str | None:
         """Publish a checkpoint, or say why not and give None: then what was trained stays in memory. Raises Diverged."""
         try:
             return self.save()
         except (DiskLow, OSError) as error:
+            assert self._stream is not None  # it was asked for before anything that these come from
+            if not self.has_unsaved():
+                self._remark(f"{self._stream.checkpoint} is published, but a power cut may still take it: {error}")
+                return self._stream.checkpoint
             self._remark(f"no checkpoint now, what was trained stays in memory: {error}")
-            if self._stream is not None:
-                self._stream.saved_mono = self._mono()
+            self._stream.saved_mono = self._mono()
             return None
 
     def run_job(self, config: TrainerConfig) -> TrainingResult:
@@ -268,8 +273,7 @@ class TrainerEngine:
             outcome=outcome, success=outcome is Outcome.COMPLETED, global_step=stream.step, runtime_s=self._mono() - began,
             last_checkpoint_path=run.config.model.paths.model(stream.name).checkpoint(stream.checkpoint) if saved else None,
             final_loss=run.callback.smoothed, last_checkpoint=stream.checkpoint if saved else None,
-            summary=_summary(run), error=None, rows_done=run.part.stop,
-            train_s=train_s, tokens=run.callback.tokens,
+            summary=_summary(run), error=None, rows_done=run.part.stop, train_s=train_s, tokens=run.callback.tokens,
         )  # fmt: skip
 
     def _failed(self, outcome: Outcome, error: Exception, began: float) -> TrainingResult:

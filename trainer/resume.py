@@ -7,11 +7,17 @@ from a folder whose manifest does not match. There is no gradient scaler to keep
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from core.checkpoints.history import newest_complete, where_to_go_on
@@ -22,6 +28,9 @@ from core.records import Record, encode_pretty, read
 from trainer import rng
 from trainer.optimizers.factory import param_names
 from trainer.stream import Stream
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 
 class Cursor(Record, frozen=True, tag="weaver.cursor/1"):
@@ -43,22 +52,53 @@ class Cursor(Record, frozen=True, tag="weaver.cursor/1"):
 def write_state(folder: Path, stream: Stream, checkpoint: str) -> None:
     """Write the training state into a private folder; the caller adds the manifest, seals and moves it."""
     live = {name: p.detach().contiguous() for name, p in stream.model.named_parameters()}
-    save_file(live, folder / "weights.safetensors")
-    torch.save(
-        {
-            "names": param_names(stream.model),
-            "optimizer": stream.optimizer.state_dict(),
-            "schedule": stream.schedule.state_dict(),
-            "rng": stream.rng,
-        },
-        folder / "optimizer.pt",
-    )
+    with disk_errors(folder):
+        save_file(live, folder / "weights.safetensors")
+    rest = {
+        "names": param_names(stream.model), "optimizer": stream.optimizer.state_dict(),
+        "schedule": stream.schedule.state_dict(), "rng": stream.rng,
+    }  # fmt: skip
+    _save_plain(rest, folder / "optimizer.pt")
     cursor = Cursor(
         checkpoint=checkpoint, step=stream.step, tokens_seen=stream.tokens_seen, examples_seen=stream.examples_seen,
         accumulation_position=0, average_updates=stream.average.updates, threads=torch.get_num_threads(),
         torch=str(torch.__version__),
     )  # fmt: skip
     (folder / "cursor.json").write_bytes(encode_pretty(cursor))
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raise as OSError what safetensors says of the disk, an error of its own kind with the number in its text."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
+
+
+class _Witness(io.BufferedWriter):
+    """A file that remembers why it could not be written: torch only says that something is wrong with its position."""
+
+    error: OSError | None = None
+
+    def write(self, data: Buffer) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _save_plain(value: object, path: Path) -> None:
+    """Let torch write, and raise OSError where the disk is at fault."""
+    with _Witness(io.FileIO(path, "wb")) as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            raise file.error or error from None
 
 
 def read_state(folder: Path, stream: Stream) -> list[str]:

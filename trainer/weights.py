@@ -29,7 +29,7 @@ from core.records import encode_pretty
 from trainer import rng
 from trainer.fingerprint import make_fingerprint
 from trainer.loop import Diverged
-from trainer.resume import write_state
+from trainer.resume import disk_errors, write_state
 from trainer.serve.score import NotFinite
 from trainer.stream import Stream
 
@@ -69,8 +69,9 @@ def weights_sha256(folder: Path) -> str:
 def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime, mono: float, ops: Ops = OPS) -> str:
     """Publish the stream as a checkpoint with its state and ledger copy; give its name.
 
-    Raises DiskLow before anything is written when the room is not there, OSError: the stream goes on unharmed after either;
-    Diverged when the weights do not give finite numbers, which no checkpoint may hold.
+    Raises DiskLow before anything is written when the room is not there, OSError: the stream goes on unharmed after either, and
+    knows whether it is published all the same; Diverged when the weights do not give finite numbers, which no checkpoint may
+    hold.
     """
     model = paths.model(stream.name)
     _check_room(model, stream)
@@ -87,7 +88,13 @@ def save_checkpoint(stream: Stream, paths: Paths, origin: Origin, now: datetime,
     target = model.training_state(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     move(state, target, ops)
-    publish(model, name, ops)
+    try:
+        publish(model, name, ops)
+    except OSError:
+        # Whoever sees it uses it, whatever became of the flush: a second checkpoint of the same rows would fork the history.
+        if model.checkpoint(name).exists():
+            stream.mark_saved(name, weights_id, mono)
+        raise
     stream.mark_saved(name, weights_id, mono)
     return name
 
@@ -165,7 +172,8 @@ def _save_weights(stream: Stream, folder: Path) -> None:
     model: Any = stream.model
     model.config.use_cache = True
     try:
-        model.save_pretrained(str(folder), state_dict=dict(stream.average.state()))
+        with disk_errors(folder):
+            model.save_pretrained(str(folder), state_dict=dict(stream.average.state()))
     finally:
         model.config.use_cache = False
 

@@ -1,6 +1,6 @@
 """System calls of core/files of which number `at` ends the process, or fails as on a full or a broken disk.
 
-Shared by test_protocols and by benchmarks/faults.py.
+Shared by test_protocols, tests/trainer/test_killed_saves.py and benchmarks/faults.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every protocol that changes the disk through `Ops`: its stage, its calls, its next life, and what must be so then.
 
 One entry of PROTOCOLS for each; test_protocols kills, fills, breaks and cuts the power in every call of every one. Saving a
-checkpoint needs the trainer and is in tests/trainer/test_killed_saves.py.
+checkpoint needs the trainer: its protocol is tests/faults/saving.py.
 """
 
 from __future__ import annotations

@@ -1,13 +1,21 @@
-"""A trainer killed in a save, or in making the base, at any call that changes the disk; and the power cut there."""
+"""A trainer killed in a save, or in making the base, at any call that changes the disk; and the power cut there.
+
+A save, too, whose disk is full or broken at any call.
+"""
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
+import resource
 import shutil
+import signal
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from core.accounting.audit import audit
 from core.checkpoints.ledger import Ledger
@@ -15,10 +23,13 @@ from core.config import ModelConfig
 from core.files import Ops
 from core.paths import Paths
 from core.runs.run import Outcome
+from tests.faults.breaking import BrokenAt
 from tests.faults.dying import dies_at
 from tests.faults.power_cut import every_cut
-from tests.trainer.training_home import TrainingHome, sums
+from tests.faults.saving import saving
+from tests.trainer.training_home import Seconds, TrainingHome, sums
 from trainer.config import ModelSource
+from trainer.engine import TrainerEngine
 from trainer.model import BUILTIN, check_locked, ensure_base, open_stream
 from trainer.weights import Origin, save_checkpoint, sweep_left_overs
 from weaver.base_model import has_base
@@ -70,6 +81,60 @@ def test_base_killed_anywhere_is_ready_only_when_whole_and_made_by_the_next_atte
         assert audit(paths).ok
         shutil.rmtree(paths.home)
     assert ready == sorted(ready) and len(ready) > 20, "never ready before the end"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_save_that_fails_anywhere_leaves_no_partial_checkpoint_and_the_trainer_saves_later(tmp_path: Path, error: int) -> None:
+    """About 10 s: a job is trained for each of the calls of its save, about thirty; after it the job is settled."""
+    protocol, found, was_reached, at = saving(tmp_path / "base"), list[str](), True, -1
+    while was_reached:
+        at += 1
+        root, ops = tmp_path / str(at), BrokenAt(at, error)
+        protocol.begin(protocol.make(root), ops)
+        was_reached = ops.was_reached
+        found += protocol.judge(root, f"{errno.errorcode[error]} in call {at}", is_done=True)
+        shutil.rmtree(root)
+    assert found == []
+    assert at > 25, "the calls of a save were not seen"
+
+
+@pytest.mark.parametrize("limit", [100, 100_000, 2_000_000], ids=["a record", "weights", "optimizer"])
+def test_file_of_a_save_that_cannot_be_written_is_an_error_of_the_disk_and_the_trainer_saves_later(
+    home: TrainingHome, limit: int
+) -> None:
+    """safetensors and torch tell of the disk by errors of their own. A limit on the size of files stands for a full disk."""
+    engine, before = home.engine(), home.ledger.names("tiny")
+    assert engine.run_job(home.config(home.job("a", sums(24)), save=False)).success
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        assert engine.try_save() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, heard)
+    assert f"[Errno {errno.EFBIG}]" in home.remarks[-1] and "stays in memory" in home.remarks[-1]
+    assert engine.has_unsaved() and home.ledger.names("tiny") == before
+    assert audit(home.paths).invariants[5].violations == []
+    assert engine.try_save() == home.last().name and home.ledger.has_state("tiny", home.last().name)
+    assert [span.lines for span in home.last().consumed] == [list(range(1, 25))]
+
+
+def test_save_whose_last_flush_fails_is_published_once(home: TrainingHome) -> None:
+    """What is seen under its name is a checkpoint: another one of the same rows would fork the history."""
+    calls = BrokenAt(10**6)
+    assert _engine(home, calls).run_job(home.config(home.job("a", sums(8)))).success
+    engine = _engine(home, BrokenAt(calls.calls - 1, errno.EIO))
+    assert engine.run_job(home.config(home.job("b", sums(8)))).last_checkpoint == home.last().name
+    assert not engine.has_unsaved() and len(home.ledger.names("tiny")) == 3
+    assert "a power cut may still take it" in home.remarks[-1]
+    assert engine.run_job(home.config(home.job("c", sums(8)), parent=home.last().name)).success
+    names = home.ledger.names("tiny")
+    assert [one.parent for one in home.ledger.checkpoints("tiny")] == [None, *names[:-1]]
+
+
+def _engine(home: TrainingHome, ops: Ops) -> TrainerEngine:
+    return TrainerEngine(home.recorder, remark=home.remarks.append, mono=Seconds(), ops=ops)
 
 
 def test_power_cut_anywhere_in_a_save_leaves_whole_checkpoints_only(home: TrainingHome, tmp_path: Path) -> None:
