@@ -1,7 +1,7 @@
 """weaver drill: break a factory of its own in every way, and prove that nothing is lost.
 
 Place in the flow: prints what weaver/drill/run.py finds. Files written: none outside the drill's own temporary folder.
-Invariant: exit 1 when anything broke a rule, 0 otherwise.
+Invariant: exit 1 when anything broke a rule, 129 or 143 when SIGHUP or SIGTERM ended it and its factory, 0 otherwise.
 """
 
 from __future__ import annotations
