@@ -143,7 +143,7 @@ class TrainerEngine:
     def _open(self, config: TrainerConfig, facts: ModelFacts) -> Stream:
         """Step 3: the model and its tokenizer, warm if the stream already continues what the job asks for."""
         stream = self._stream
-        if stream is None or not _continues(stream, config):
+        if stream is None or not stream.continues(config.model.name, config.hyperparams, config.model.parent):
             if self.has_unsaved():
                 self.save()
             self._beat("load", config.model.name, patience.load_s(config.model.paths.model(config.model.name).root))
@@ -293,10 +293,3 @@ def _summary(run: _Run) -> str:
     left_out = len(run.planned.left_out)
     more = f", {left_out} lines left out as poison" if left_out else ""
     return f"{run.part.stop} of {len(run.planned.plan.rows)} rows, step {run.stream.step}{more}"
-
-
-def _continues(stream: Stream, config: TrainerConfig) -> bool:
-    """Say whether a warm stream is what a job wants to continue: its model, its configuration, a history with its parent."""
-    model = config.model
-    same = stream.name == model.name and stream.settings == config.hyperparams
-    return same and (model.parent is None or model.parent in stream.lineage)

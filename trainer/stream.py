@@ -81,6 +81,10 @@ class Stream:
         """Say whether rows were trained since the last checkpoint."""
         return any(part.stop > part.start for part in self.pending)
 
+    def continues(self, name: str, settings: TrainingConfig, parent: str | None) -> bool:
+        """Say whether it is what a job wants to continue: its model, its configuration, a history with its parent."""
+        return self.name == name and self.settings == settings and (parent is None or parent in self.lineage)
+
     def trained_rows(self, job: str) -> int | None:
         """Say up to which row the plan of a job is trained in this stream; None when it was not trained lately."""
         return next((part.stop for part in reversed(self.pending) if part.job == job), None)
