@@ -56,6 +56,14 @@ def systemd(tmp_path: Path) -> Iterator[Receiver]:
     receiver.close()
 
 
+def end(weaver: subprocess.Popen[bytes], paths: Paths) -> None:
+    """Leave nothing behind, wherever the test ended."""
+    weaver.kill()
+    weaver.wait()
+    for ref in living(paths).values():
+        os.kill(ref.pid, signal.SIGKILL)
+
+
 def test_weaver_says_ready_feeds_the_watchdog_from_its_loop_and_says_when_it_stops(
     paths: Paths, systemd: Receiver, tmp_path: Path
 ) -> None:
@@ -80,8 +88,7 @@ def test_weaver_says_ready_feeds_the_watchdog_from_its_loop_and_says_when_it_sto
         assert weaver.wait(10.0) == 0
         assert "STOPPING=1" in systemd.listen()
     finally:
-        weaver.kill()
-        weaver.wait()
+        end(weaver, paths)
 
 
 def test_watchdog_is_fed_only_after_a_step_in_which_nothing_failed(paths: Paths, systemd: Receiver, tmp_path: Path) -> None:
@@ -106,8 +113,7 @@ def test_watchdog_is_fed_only_after_a_step_in_which_nothing_failed(paths: Paths,
         weaver.send_signal(signal.SIGTERM)
         assert weaver.wait(10.0) == 0
     finally:
-        weaver.kill()
-        weaver.wait()
+        end(weaver, paths)
 
 
 def test_without_a_socket_or_with_a_dead_one_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
