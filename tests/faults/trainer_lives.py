@@ -221,7 +221,8 @@ class _Watched(TrainerEngine):
 
     def _report(self, progress: Progress) -> None:
         super()._report(progress)
-        self.witness.ended(progress)
+        if progress.loss is not None:  # else it says where the run begins
+            self.witness.ended(progress)
 
 
 class _Mortal(Worker):
