@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ USE = "    {}.weaver('up')\n    time.sleep(600)"
 BENCHMARK = ["-c", "import factory, time\nwith factory.factory() as one:\n" + USE.format("one")]
 TWO = ["-c", "import factory, time\nwith factory.factory() as one, factory.factory() as two:\n" + USE.format("two")]
 SOME, ALL = 4, 11
+
+
+@pytest.fixture(autouse=True)
+def hearing() -> Iterator[None]:
+    """Let this process and what it starts hear SIGHUP, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def belong_to(where: Path) -> list[int]:
