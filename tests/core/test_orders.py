@@ -19,13 +19,6 @@ NOW = datetime(2026, 11, 20, 21, 30, tzinfo=UTC)
 KEYS = {"schema", "id", "verb", "args", "by", "at"}
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
-
-
 def test_order_has_the_keys_of_the_contract_and_its_answer_two_more(paths: Paths) -> None:
     order = place(paths, "train_next", "pause", {}, "person", NOW)
     path = paths.orders / "train_next" / f"{order.id}.json"

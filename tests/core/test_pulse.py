@@ -17,13 +17,6 @@ from tests.fakes import HandClock
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
-
-
-@pytest.fixture
 def pulse(paths: Paths) -> Pulse:
     return Pulse(paths, HandClock(), "web", logging.getLogger("test.pulse"))
 

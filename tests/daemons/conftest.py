@@ -1,12 +1,14 @@
-"""Fixtures of the daemons' tests: the tiny tokenizer, saved once, and a home with an inbox."""
+"""Fixtures of the daemons' tests: the tiny tokenizer, saved once, a home with an inbox, and one in which train_next ticks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.daemons.inbox_builder import InboxHome, make_tokenizer
+from tests.daemons.training_stage import Stage
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,13 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inbox(tmp_path: Path, tokenizer_folder: Path) -> InboxHome:
     """Give a home with a base, in which watch_inbox ticks."""
     return InboxHome(tmp_path / "home", tokenizer_folder)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Give a home in which train_next ticks; the children that it started are killed afterwards."""
+    stage = Stage(tmp_path)
+    yield stage
+    for child in stage.children:
+        child.kill()
+        child.wait()

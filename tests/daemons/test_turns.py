@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,19 +10,10 @@ from core.orders import answered, place
 from core.runs.run import Outcome
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_state
-from tests.daemons.test_train_next import A, B, C, Stage
+from tests.daemons.training_stage import A, B, C, Stage
 
 # They arrive, and are begun, in the opposite order of their names: what goes by names is wrong here.
 FIRST, SECOND, THIRD = C, B, A
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    for child in stage.children:
-        child.kill()
-        child.wait()
 
 
 def trained(stage: Stage, job: str, to_step: int) -> None:
@@ -44,6 +33,17 @@ def begun(stage: Stage, job: str) -> None:
 def end(stage: Stage, job: str, step: int) -> None:
     stage.progress(job, step)
     stage.result(job, Outcome.COMPLETED, step=step)
+
+
+def dies_after(stage: Stage, verb: str) -> None:
+    """Let a trainer that is done with one job and at the next die after an order; nothing runs from then on."""
+    trained(stage, FIRST, 4)
+    begun(stage, SECOND)
+    stage.order(verb)
+    stage.tick()
+    stage.die()
+    for _ in range(3):
+        assert stage.tick(100).facts["running"] is None
 
 
 def order(stage: Stage, *also: str) -> list[str]:
@@ -193,13 +193,7 @@ def test_pause_reaches_the_job_that_is_trained_again_and_nothing_else_is_begun(s
 
 
 def test_pause_whose_trainer_dies_keeps_the_order_also_before_more_urgent_jobs(stage: Stage) -> None:
-    trained(stage, FIRST, 4)
-    begun(stage, SECOND)
-    stage.order("pause")
-    stage.tick()
-    stage.die()
-    for _ in range(3):
-        assert stage.tick(100).facts["running"] is None
+    dies_after(stage, "pause")
     assert len(stage.children) == 1
     stage.queue(THIRD, "high")
     stage.order("resume")
@@ -207,13 +201,7 @@ def test_pause_whose_trainer_dies_keeps_the_order_also_before_more_urgent_jobs(s
 
 
 def test_stop_whose_trainer_dies_gives_back_the_job_under_way_and_what_was_done_comes_before_it(stage: Stage) -> None:
-    trained(stage, FIRST, 4)
-    begun(stage, SECOND)
-    stage.order("stop")
-    stage.tick()
-    stage.die()
-    for _ in range(3):
-        assert stage.tick(100).facts["running"] is None
+    dies_after(stage, "stop")
     assert stage.states == {FIRST: "processing", SECOND: "normal"}
     assert len(stage.children) == 1
     stage.queue(THIRD, "high")

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +24,6 @@ from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_stat
 from tests.waiting import is_awaited
 
 AT = "2026-11-20T21:30:00.000Z"
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
 
 
 @pytest.fixture

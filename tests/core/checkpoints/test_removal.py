@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -27,13 +26,6 @@ from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_stat
 
 AT = "2026-11-20T21:30:00.000Z"
 NOW_S = 1e9
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
 
 
 def remove_weights(paths: Paths, name: str) -> bool:

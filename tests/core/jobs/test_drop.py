@@ -61,13 +61,6 @@ class KilledAt(Ops):
         self._count(True)
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
-
-
 def put(paths: Paths, name: str = "my file.jsonl", place: str = "") -> None:
     (paths.inbox / place / name).write_text("content")
     (paths.inbox / place / f"{name}.meta.json").write_text('{"schema": "weaver.sidecar/1"}')

@@ -35,13 +35,6 @@ TABLE = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    paths = Paths(tmp_path)
-    paths.make()
-    return paths
-
-
 def put(paths: Paths, state: str, job: str = JOB, reason: Reason | None = None, accepted: int = 3) -> Path:
     folder = paths.state(state) / job
     folder.mkdir()
