@@ -63,7 +63,7 @@ class Liveness:
     def _look(self, beat: Heartbeat | None) -> Seen:
         if beat is None:
             return Seen(None, False, False)
-        alive = is_alive(ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id))
+        alive = is_alive(beat.process)
         return Seen(beat, alive, alive and is_fresh(beat, self._mono, self._boot))
 
     def seen(self, program: str) -> Seen:
@@ -163,8 +163,7 @@ def living_url(paths: Paths, hosts: Hosts, service: str, environ: Mapping[str, s
     if service_host(hosts, service, here) == here:
         program = _PROGRAM_OF[service]
         taken, beat = read_endpoint(paths, service), read_heartbeat(paths, program)
-        ref = ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id) if beat else None
-        if taken is None or ref is None or ref.pid != taken.pid or not is_alive(ref):
+        if taken is None or beat is None or beat.pid != taken.pid or not is_alive(beat.process):
             raise Unavailable(service=f"the {program}", url=url, detail="no process of this home has taken its port")
     return url
 

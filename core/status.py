@@ -12,6 +12,7 @@ from core.errors import InvalidData
 from core.files import OPS, Ops, replace_quick
 from core.names import recordable
 from core.paths import Paths
+from core.process import ProcessRef
 from core.records import Part, Record, encode, read
 
 
@@ -60,6 +61,11 @@ class Heartbeat(Record, frozen=True, tag="weaver.heartbeat/1"):
     exit_code: int | None
     version: str
     home_id: str | None = None
+
+    @property
+    def process(self) -> ProcessRef:
+        """Give the process that beat."""
+        return ProcessRef(pid=self.pid, start_ticks=self.start_ticks, boot_id=self.boot_id)
 
 
 def write_heartbeat(paths: Paths, beat: Heartbeat, ops: Ops = OPS) -> None:

@@ -289,7 +289,7 @@ class DeployBest:
 def _oracle_process(paths: Paths) -> ProcessRef | None:
     """Say which process the oracle is; None while its heartbeat is missing."""
     beat = read_heartbeat(paths, "oracle")
-    return None if beat is None else ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
+    return None if beat is None else beat.process
 
 
 def _ahead(places: Sequence[Ranked], scene: _Scene) -> list[Ranked]:

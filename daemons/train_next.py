@@ -62,7 +62,7 @@ class TrainNext:
         self._spawn_due = 0.0
         self._retry_s: float | None = None
         self._expiry = Expiry()
-        self._buried: tuple[int, int] | None = None  # the trainer whose death was noted
+        self._buried: ProcessRef | None = None  # the trainer whose death was noted
 
     def tick(self, ctx: Context) -> Report:
         """Obey orders, settle ended jobs, keep a trainer while there is work, claim the next job."""
@@ -143,7 +143,7 @@ class TrainNext:
     def _bury(self, ctx: Context, spool: Spool) -> int:
         """Note in the job under way, before any other is called, that its trainer died; 1 if the job fails of it."""
         beat = read_heartbeat(ctx.paths, TRAINER)
-        dead = (beat.pid, beat.start_ticks) if beat is not None else None
+        dead = beat.process if beat is not None else None
         request = called(ctx.paths, spool)
         did = 0
         if beat is not None and request is not None and dead != self._buried:

@@ -19,11 +19,6 @@ from core.status import Heartbeat, read_heartbeat
 WEAVER = "weaver"
 
 
-def ref_of(beat: Heartbeat) -> ProcessRef:
-    """Name the process that wrote a heartbeat."""
-    return ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
-
-
 def living(paths: Paths) -> dict[str, ProcessRef]:
     """Give the living programs of this home by name, the Weaver and this process left out.
 
@@ -33,7 +28,7 @@ def living(paths: Paths) -> dict[str, ProcessRef]:
     found: dict[str, ProcessRef] = {}
     me = this_process()
     beats = (readable_beat(paths, path.stem) for path in sorted(paths.procs.glob("[!.]*.json")))
-    by_beat = [(beat.name, ref_of(beat)) for beat in beats if beat is not None]
+    by_beat = [(beat.name, beat.process) for beat in beats if beat is not None]
     by_mark = [(program, ref) for program, ref in spawned(paths.home_id) if session_of(ref) == ref.pid]
     for program, ref in [*by_beat, *by_mark]:
         if program == WEAVER or ref == me or ref in found.values() or not is_alive(ref) or not _is_own(ref):
@@ -73,8 +68,8 @@ def _is_own(ref: ProcessRef) -> bool:
 def weaver_process(paths: Paths) -> ProcessRef | None:
     """Give the living Weaver of this home that is not this process: by its heartbeat, else by its mark; None: there is none."""
     beat, me = read_heartbeat(paths, WEAVER), this_process()
-    if beat is not None and is_alive(ref_of(beat)) and ref_of(beat) != me:
-        return ref_of(beat)
+    if beat is not None and is_alive(beat.process) and beat.process != me:
+        return beat.process
     return next((ref for program, ref in spawned(paths.home_id) if program == WEAVER and ref != me), None)
 
 

@@ -21,7 +21,7 @@ from core.orders import answered, place
 from core.paths import Paths
 from core.process import ProcessRef, is_alive, send_signal, spawn, spawned
 from core.status import ProgramView, State, SupervisorView, is_fresh, read_heartbeat, read_supervisor_view
-from weaver.adoption import WEAVER, living, lock_home, ref_of, weaver_process
+from weaver.adoption import WEAVER, living, lock_home, weaver_process
 from weaver.desired import BASE_BUILDER, TRAINER, write_down
 from weaver.notifier import UNIT_VARIABLE, VARIABLES
 from weaver.outputs import last_line
@@ -88,7 +88,7 @@ def _answers(paths: Paths, weaver: ProcessRef) -> bool:
 
     def is_fresh_beat() -> bool:
         beat = read_heartbeat(paths, WEAVER)
-        return beat is not None and ref_of(beat) == weaver and is_fresh(beat, time.monotonic())
+        return beat is not None and beat.process == weaver and is_fresh(beat, time.monotonic())
 
     return _until(is_fresh_beat, DEAF_S)
 
@@ -169,7 +169,7 @@ def _await_end(paths: Paths, weaver: ProcessRef) -> None:
     while is_alive(weaver):
         beat = read_heartbeat(paths, WEAVER)
         now = time.monotonic()
-        if beat is not None and ref_of(beat) == weaver and now <= beat.next_due_mono:
+        if beat is not None and beat.process == weaver and now <= beat.next_due_mono:
             heard = now
         elif now - heard > DEAF_S:
             _say(f"The Weaver (pid {weaver.pid}) does not answer: it is killed.")

@@ -28,7 +28,7 @@ from core.paths import Paths
 from core.process import is_alive
 from core.records import Part, Record
 from core.status import State, read_heartbeat, read_supervisor_view
-from weaver.adoption import living, ref_of, weaver_process
+from weaver.adoption import living, weaver_process
 from weaver.lifecycle import restart, up
 
 
@@ -128,7 +128,7 @@ def _dead_views(paths: Paths) -> Iterator[Step]:
         return
     for path in sorted(paths.procs.glob("[!.]*.json")):
         beat = read_heartbeat(paths, path.stem)
-        if beat is None or beat.exit_code is not None or is_alive(ref_of(beat)):
+        if beat is None or beat.exit_code is not None or is_alive(beat.process):
             continue
         if beat.name == TRAINER and Spool(paths).list("processing"):
             continue  # train_next reads from it how its job ended

@@ -104,8 +104,7 @@ def adopted(track: Track, now: float, process: ProcessRef, age_s: float) -> Trac
 
 def beaten(track: Track, now: float, beat: Heartbeat) -> Track:
     """Fold: the newest heartbeat in the file. A beat of another process changes nothing."""
-    process = track.process
-    if process is None or (beat.pid, beat.start_ticks, beat.boot_id) != (process.pid, process.start_ticks, process.boot_id):
+    if beat.process != track.process:
         return track
     track = replace(track, beaten=beat.beat_mono, next_due=beat.next_due_mono)
     if track.state is State.STARTING and beat.state == State.RUNNING and now <= beat.next_due_mono:

@@ -37,7 +37,8 @@ class Outputs:
             lengths = dict(_lengths(self._logs))
             is_flood = any(length - self._lengths.get(name, 0) > FLOOD_BYTES for name, length in lengths.items())
             self._lengths = {name: self._cut_if_long(name, length) for name, length in lengths.items()}
-            self._due = now + FLOOD_LOOK_S if is_flood else self._due
+            if is_flood:
+                self._due = now + FLOOD_LOOK_S
         return self._due - now
 
     def _cut_if_long(self, name: str, length: int) -> int:

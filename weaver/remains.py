@@ -11,7 +11,7 @@ import signal
 
 from core.paths import Paths
 from core.process import ProcessRef, send_signal, spawned, this_process
-from weaver.adoption import WEAVER, readable_beat, ref_of, session_of
+from weaver.adoption import WEAVER, readable_beat, session_of
 from weaver.outputs import last_words
 from weaver.processes import Death
 
@@ -42,7 +42,7 @@ def _end(program: str, ref: ProcessRef, log: logging.Logger) -> None:
 def code_and_words(paths: Paths, death: Death, age_s: float) -> tuple[int | None, str]:
     """Give the exit code of a program that lived for age_s seconds, and why it ended as far as it said so itself."""
     beat = readable_beat(paths, death.name)
-    if beat is not None and ref_of(beat) != death.ref:
+    if beat is not None and beat.process != death.ref:
         beat = None
     code = beat.exit_code if beat is not None and death.code is None else death.code
     return code, (beat and beat.last_error) or (last_words(paths, death.name, age_s) if code else "")

@@ -21,7 +21,7 @@ from core.paths import Paths
 from core.process import STACKS_SIGNAL, ProcessRef, is_alive, spawn
 from core.status import ProgramView, State, read_heartbeat
 from weaver import observed as fold
-from weaver.adoption import WEAVER, age_s, living, ref_of
+from weaver.adoption import WEAVER, age_s, living
 from weaver.backoff import SHORT_LIFE_S
 from weaver.base_model import BaseModel
 from weaver.desired import BASE_BUILDER, Desired, Program, python_argv, unexplained
@@ -178,8 +178,8 @@ class Supervisor:
         beat = read_heartbeat(self._paths, name)
         if beat is None:
             return
-        if name not in self._processes and beat.exit_code is None and is_alive(ref_of(beat)):
-            self._adopt(name, ref_of(beat))
+        if name not in self._processes and beat.exit_code is None and is_alive(beat.process):
+            self._adopt(name, beat.process)
         before = self._track(name)
         after = self._tracks[name] = fold.beaten(before, now, beat)
         if after.state is not before.state:

@@ -17,7 +17,7 @@ from pathlib import Path
 from core.accounting.records import Findings
 from core.liveness import TRAINER, WEAVER, Liveness
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, lock_holder, parent_of, spawned, zombies_of
+from core.process import is_alive, lock_holder, parent_of, spawned, zombies_of
 from core.status import DaemonStatus, State, is_fresh, read_heartbeat, read_supervisor_view
 
 ALONE = (WEAVER, TRAINER)
@@ -68,8 +68,7 @@ def shown_dead(paths: Paths, rows: Sequence[DaemonStatus], mono: float) -> froze
         if row.state is not State.RUNNING:
             continue
         beat = read_heartbeat(paths, row.name)
-        ref = ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id) if beat is not None else None
-        if beat is None or ref is None or ref.pid != row.pid or not is_alive(ref):
+        if beat is None or beat.pid != row.pid or not is_alive(beat.process):
             found.add(f"{row.name} is shown RUNNING and its process {row.pid} is not there")
         elif not is_fresh(beat, mono):
             found.add(f"{row.name} is shown RUNNING and has missed its beats")

@@ -23,7 +23,7 @@ from core.files import empty, remove_tree, replace_durable, set_aside
 from core.files import left_over as left_over_files
 from core.names import is_identifier
 from core.paths import Paths
-from core.process import ProcessRef, is_alive
+from core.process import is_alive
 from core.records import decode
 from core.status import read_heartbeat
 
@@ -168,7 +168,7 @@ def _age_s(folder: Path, now_s: float) -> float:
 
 def _is_trainer_alive(paths: Paths) -> bool:
     beat = read_heartbeat(paths, "trainer")
-    return beat is not None and is_alive(ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id))
+    return beat is not None and is_alive(beat.process)
 
 
 def _names(folder: Path) -> list[str]:

@@ -50,7 +50,7 @@ def _is_anybody_at_work(paths: Paths) -> bool:
     """Say whether a train_next or a trainer of this home lives: by heartbeat, or by mark before its first beat."""
     for program in _WORKERS:
         beat = read_heartbeat(paths, program)
-        if beat and is_alive(ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)):
+        if beat and is_alive(beat.process):
             return True
     return any(program in _WORKERS for program, _ in spawned(paths.home_id))
 

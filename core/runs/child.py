@@ -12,8 +12,6 @@ TRAINER = "trainer"
 def living_trainer(paths: Paths) -> ProcessRef | None:
     """Give the living trainer of this home; None when there is none. status/ may be deleted at any moment."""
     beat = read_heartbeat(paths, TRAINER)
-    if beat is not None:
-        ref = ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
-        if is_alive(ref):
-            return ref
+    if beat is not None and is_alive(beat.process):
+        return beat.process
     return next((ref for program, ref in spawned(paths.home_id) if program == TRAINER), None)

@@ -25,7 +25,7 @@ from core.runs.run import Plan, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context
 from daemons.training.choosing import claim_of
-from daemons.training.replays import note_lost_rows, steps_of_life
+from daemons.training.replays import note_lost_rows, steps_of_life, trainer_mark
 from daemons.training.turns import begin_again
 
 PROBE_DEATH = "trainer died trying a line alone"
@@ -66,7 +66,7 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     beat = read_heartbeat(ctx.paths, TRAINER)
     if beat is None or beat.exit_code is not None or beat.phase not in ("tokenise", "train"):
         return False
-    mark = f"trainer pid {beat.pid}, start {beat.start_ticks}"
+    mark = trainer_mark(beat.process)
     attempts = spool.read_attempts(request.job)
     if any(attempt.detail == mark for attempt in attempts):
         return False
@@ -74,7 +74,7 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     step, began = steps_of_life(ctx, spool, request)
     probe = probe_of(folder)
     # How it finds out which line it is. What an earlier trainer left there says nothing of this death.
-    is_probing = probe is not None and probe.by == ProcessRef(pid=beat.pid, start_ticks=beat.start_ticks, boot_id=beat.boot_id)
+    is_probing = probe is not None and probe.by == beat.process
     head = Ledger(ctx.paths).head(request.model)
     claim = claim_of(ctx, request.job)
     death = Attempt(

@@ -11,6 +11,7 @@ from core.checkpoints.ledger import Ledger
 from core.errors import CorruptRecord
 from core.jobs.job import Attempt
 from core.jobs.spool import Spool
+from core.process import ProcessRef
 from core.records import read_if_there
 from core.runs.run import Outcome, Progress, RunRequest, RunResult
 from core.status import Heartbeat
@@ -42,7 +43,7 @@ def note_lost_rows(ctx: Context, spool: Spool, ledger: Ledger, result: RunResult
     """
     request = request_of(ctx.paths, result.job)
     replayed = max(0, result.global_step - _before(ctx, spool, ledger, request)) if request is not None else result.global_step
-    detail = _mark(result.by.pid, result.by.start_ticks)
+    detail = trainer_mark(result.by)
     if not any((past.outcome, past.detail) == (ROWS_LOST, detail) for past in spool.read_attempts(result.job)):
         _note(ctx, spool, result.job, ROWS_LOST, detail, result.global_step, replayed)
     return replayed
@@ -52,7 +53,7 @@ def note_save_death(ctx: Context, spool: Spool, request: RunRequest, beat: Heart
     """Note what is trained again of the job under way when its trainer died in a save."""
     if beat.phase != "save" or beat.exit_code is not None:
         return
-    detail = _mark(beat.pid, beat.start_ticks)
+    detail = trainer_mark(beat.process)
     if not any(past.detail == detail for past in spool.read_attempts(request.job)):
         step, began = steps_of_life(ctx, spool, request)
         _note(ctx, spool, request.job, SAVE_DEATH, detail, step, step - began)
@@ -80,5 +81,6 @@ def _note(ctx: Context, spool: Spool, job: str, outcome: str, detail: str, step:
     ))  # fmt: skip
 
 
-def _mark(pid: int, start_ticks: int) -> str:
-    return f"trainer pid {pid}, start {start_ticks}"
+def trainer_mark(trainer: ProcessRef) -> str:
+    """Name a trainer in the attempts of a job, so that its death is noted there once."""
+    return f"trainer pid {trainer.pid}, start {trainer.start_ticks}"

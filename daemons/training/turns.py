@@ -19,19 +19,17 @@ from core.runs.run import RunRequest
 
 def in_turn(paths: Paths, spool: Spool) -> list[str]:
     """Give the claimed jobs in the order in which they were begun; those that have no request yet come last."""
-    jobs = spool.list("processing")
-    places = {job: request.place for job in jobs if (request := request_of(paths, job)) is not None}
-    return sorted(jobs, key=lambda job: (job not in places, places.get(job, ()), job))
+    return [job for job, _ in _in_turn(paths, spool)]
 
 
 def unfinished(paths: Paths, spool: Spool) -> list[str]:
     """Give the claimed jobs without a result, in the order in which they were begun."""
-    return [job for job in in_turn(paths, spool) if not (paths.state("processing") / job / "result.json").exists()]
+    return [job for job, _ in _unfinished(paths, spool)]
 
 
 def called(paths: Paths, spool: Spool) -> RunRequest | None:
     """Give the request that a trainer takes; None when all wait or have their result."""
-    return next(iter(_called(paths, spool)), None)
+    return next((request for _, request in _unfinished(paths, spool) if request is not None and not request.waits), None)
 
 
 def request_of(paths: Paths, job: str) -> RunRequest | None:
@@ -41,8 +39,7 @@ def request_of(paths: Paths, job: str) -> RunRequest | None:
 
 def next_turn(paths: Paths, spool: Spool) -> int:
     """Give the turn of a job that is begun now: after all that are claimed. What left processing/ is never trained again."""
-    requests = [request_of(paths, job) for job in spool.list("processing")]
-    return 1 + max((request.turn for request in requests if request is not None), default=0)
+    return 1 + max((request.turn for _, request in _in_turn(paths, spool) if request is not None), default=0)
 
 
 def begin_again(paths: Paths, spool: Spool, job: str) -> None:
@@ -58,15 +55,19 @@ def line_up(paths: Paths, spool: Spool, pause: Pause | None) -> None:
 
     Only while no trainer lives. An order beside a request stays: it is obeyed when the job is called.
     """
-    first = next(iter(unfinished(paths, spool)), None)
-    for request in _called(paths, spool):
-        if pause is not None or request.job != first:
+    for place, (_, request) in enumerate(_unfinished(paths, spool)):
+        if request is not None and not request.waits and (pause is not None or place > 0):
             _let_wait(paths, request)
 
 
-def _called(paths: Paths, spool: Spool) -> list[RunRequest]:
-    requests = [request_of(paths, job) for job in unfinished(paths, spool)]
-    return [request for request in requests if request is not None and not request.waits]
+def _in_turn(paths: Paths, spool: Spool) -> list[tuple[str, RunRequest | None]]:
+    found = [(job, request_of(paths, job)) for job in spool.list("processing")]
+    return sorted(found, key=lambda one: (one[1] is None, one[1].place if one[1] is not None else (), one[0]))
+
+
+def _unfinished(paths: Paths, spool: Spool) -> list[tuple[str, RunRequest | None]]:
+    folder = paths.state("processing")
+    return [(job, request) for job, request in _in_turn(paths, spool) if not (folder / job / "result.json").exists()]
 
 
 def _let_wait(paths: Paths, request: RunRequest) -> None:

@@ -14,7 +14,6 @@ from core.process import catches
 from core.status import read_heartbeat
 from tests.fakes import home_environment, wait_for
 from trainer import patience
-from weaver.adoption import ref_of
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_trainer_shows_its_stacks_also_while_it_imports(paths: Paths) -> None:
                                  cwd=paths.home, stdout=file, stderr=file)  # fmt: skip
     try:
         beat = wait_for("its first beat", lambda: read_heartbeat(paths, "trainer"), 120.0)
-        assert beat.pid == child.pid and catches(ref_of(beat), signal.SIGUSR2)
+        assert beat.pid == child.pid and catches(beat.process, signal.SIGUSR2)
         child.send_signal(signal.SIGUSR2)
         wait_for("the stacks", lambda: "most recent call first" in out.read_text())
         assert child.poll() is None

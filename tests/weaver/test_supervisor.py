@@ -28,7 +28,7 @@ from core.process import ProcessRef, is_alive, spawned, start_ticks
 from core.records import encode_pretty, read
 from core.status import Heartbeat, ProgramView, State, is_fresh, read_heartbeat, read_supervisor_view, write_heartbeat
 from tests.fakes import delete_status, home_environment, make_home, wait_for
-from weaver.adoption import living, lock_home, ref_of
+from weaver.adoption import living, lock_home
 from weaver.backoff import CRASH_LOOP
 from weaver.desired import DesiredRecord
 from weaver.memory import Memory, SupervisionRecord
@@ -238,7 +238,7 @@ def test_stopping_goes_backwards_kills_the_deaf_and_leaves_nothing(stage: Stage)
         stage.until(name, State.RUNNING)
         beat = read_heartbeat(stage.paths, name)
         assert beat is not None
-        refs.append(ref_of(beat))
+        refs.append(beat.process)
     weaver.send_signal(signal.SIGTERM)
     assert weaver.wait(10.0) == 0
     assert not any(map(is_alive, refs))

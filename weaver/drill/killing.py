@@ -20,7 +20,7 @@ from core.names import is_identifier
 from core.paths import Paths
 from core.process import ProcessRef, send_signal, spawned, zombies_of
 from core.status import State, is_fresh, read_heartbeat, read_supervisor_view
-from weaver.adoption import age_s, living, ref_of, weaver_process
+from weaver.adoption import age_s, living, weaver_process
 from weaver.desired import PROGRAMS
 
 WEAVER, TRAINER, ORACLE = "weaver", "trainer", "oracle"
@@ -79,10 +79,10 @@ class Killer:
         """Note who has come back."""
         for kill in self.waiting():
             beat = read_heartbeat(self.paths, kill.program)
-            is_new = beat is not None and ref_of(beat) != kill.ref and beat.state == State.RUNNING
+            is_new = beat is not None and beat.process != kill.ref and beat.state == State.RUNNING
             if beat is not None and is_new and is_fresh(beat, time.monotonic()) and beat.beat_mono >= kill.since:
                 kill.recovered = beat.beat_mono
-                kill.started = max(kill.since, time.monotonic() - age_s(ref_of(beat)))
+                kill.started = max(kill.since, time.monotonic() - age_s(beat.process))
 
     def waiting(self) -> list[Kill]:
         """Give the kills whose program has not come back yet."""
