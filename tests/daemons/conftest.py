@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemons.inbox_builder import InboxHome, make_tokenizer
-from tests.daemons.training_stage import Stage
+from tests.daemons.training_stage import Stage, staged
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,6 @@ def inbox(tmp_path: Path, tokenizer_folder: Path) -> InboxHome:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Give a home in which train_next ticks; the children that it started are killed afterwards."""
-    stage = Stage(tmp_path)
-    yield stage
-    for child in stage.children:
-        child.kill()
-        child.wait()
+    """Give a home in which train_next ticks."""
+    with staged(tmp_path) as stage:
+        yield stage

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,15 @@ class Stage:
     def die(self) -> None:
         self.children[-1].kill()
         self.children[-1].wait()
+
+
+@contextmanager
+def staged(root: Path) -> Iterator[Stage]:
+    """Give a home in which train_next ticks; the children that it started are killed afterwards."""
+    stage = Stage(root)
+    try:
+        yield stage
+    finally:
+        for child in stage.children:
+            child.kill()
+            child.wait()

@@ -33,9 +33,9 @@ from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_stat
 from tests.daemons import test_deploy_best as deploying
 from tests.daemons import test_prune_checkpoints as pruning
 from tests.daemons import test_reclaim_stale as reclaiming
-from tests.daemons import test_train_next as training
 from tests.daemons.home_builder import TestHome
 from tests.daemons.inbox_builder import InboxHome, good, jsonl, make_tokenizer
+from tests.daemons.training_stage import A, Stage, staged
 from tests.receiver import receiving
 
 TEN_YEARS_S = 3652 * 86400.0
@@ -100,24 +100,25 @@ def test_next_batch_waits_for_the_last_one_to_be_taken(tmp_path: Path, jump_s: f
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[training.Stage]:
-    yield from training.stage.__wrapped__(tmp_path)  # type: ignore[attr-defined]
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with staged(tmp_path) as stage:
+        yield stage
 
 
 @both_ways
-def test_job_that_failed_loses_at_most_one_pause_and_waits_no_longer(stage: training.Stage, jump_s: float) -> None:
+def test_job_that_failed_loses_at_most_one_pause_and_waits_no_longer(stage: Stage, jump_s: float) -> None:
     clock = stage.home.clock
-    stage.queue(training.A)
+    stage.queue(A)
     stage.tick()
-    stage.result(training.A, Outcome.FAILED)
+    stage.result(A, Outcome.FAILED)
     assert stage.tick().facts["running"] is None, "it waits five seconds"
     clock.jumped = timedelta(seconds=jump_s)
-    assert stage.tick(5.0).facts["running"] == training.A, "and no longer"
-    stage.result(training.A, Outcome.FAILED)
+    assert stage.tick(5.0).facts["running"] == A, "and no longer"
+    stage.result(A, Outcome.FAILED)
     assert stage.tick().facts["running"] is None, "now it waits ten, whatever year it is"
     assert stage.tick(9.0).facts["running"] is None
-    assert stage.tick(1.0).facts["running"] == training.A
-    assert [attempt.outcome for attempt in stage.spool.read_attempts(training.A)].count("failed") == 2
+    assert stage.tick(1.0).facts["running"] == A
+    assert [attempt.outcome for attempt in stage.spool.read_attempts(A)].count("failed") == 2
 
 
 @both_ways
