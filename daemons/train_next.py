@@ -20,7 +20,7 @@ from core.checkpoints.history import advance_head
 from core.checkpoints.ledger import Ledger
 from core.checkpoints.reset import reset_head
 from core.clock import boot_id, iso
-from core.errors import Conflict, IllegalMove, InvalidConfig, InvalidData, NotFound
+from core.errors import Conflict, CorruptRecord, IllegalMove, InvalidConfig, InvalidData, NotFound
 from core.files import replace_durable
 from core.jobs.job import Attempt, Job
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
@@ -34,7 +34,7 @@ from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
 from daemons.training.choosing import Expiry, claim_of, next_job
-from daemons.training.ends import fails_by_deaths, fails_by_model, settle_completed
+from daemons.training.ends import fail_by_record, fails_by_deaths, fails_by_model, settle_completed
 from daemons.training.replays import note_save_death
 from daemons.training.turns import begin_again, called, in_turn, line_up, next_turn, request_of, unfinished
 
@@ -185,10 +185,17 @@ class TrainNext:
         job = next(iter(unfinished(ctx.paths, spool)), None)
         return self._request(ctx, spool, job) if job is not None else None
 
-    def _request(self, ctx: Context, spool: Spool, job: str) -> RunRequest:
-        """Call a claimed job (also one whose claimer was killed before it could, or that begins again): write its run.json."""
+    def _request(self, ctx: Context, spool: Spool, job: str) -> RunRequest | None:
+        """Call a claimed job (also one whose claimer was killed before it could, or that begins again): write its run.json.
+
+        None for one whose record is damaged: it fails.
+        """
         folder = ctx.paths.state("processing") / job
-        record = read(Job, folder / "job.json")
+        try:
+            record = read(Job, folder / "job.json")
+        except CorruptRecord as error:
+            fail_by_record(ctx, spool, job, error)
+            return None
         head = Ledger(ctx.paths).head(record.model)
         generated = record.source == "generate_data"
         before = request_of(ctx.paths, job)

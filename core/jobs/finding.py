@@ -10,7 +10,7 @@ import os
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from core.errors import Ambiguous, InvalidData, NotFound, UsageError
+from core.errors import Ambiguous, CorruptRecord, InvalidData, NotFound, UsageError
 from core.jobs.inbox import stem, waiting
 from core.jobs.job import Job, LineCounts, Reason, TokenCounts
 from core.jobs.order import claim_order
@@ -128,9 +128,12 @@ def in_line(paths: Paths) -> list[str]:
 
 
 def read_queued(paths: Paths, job: str) -> Job | None:
-    """Read the record of a queued job; None when it was claimed or moved meanwhile."""
+    """Read the record of a queued job; None when it was claimed or moved meanwhile, or is damaged and will not be trained."""
     for priority in PRIORITIES:
-        record = read_if_there(Job, paths.state(priority) / job / "job.json")
+        try:
+            record = read_if_there(Job, paths.state(priority) / job / "job.json")
+        except CorruptRecord:
+            return None
         if record is not None:
             return record
     return None

@@ -106,11 +106,11 @@ class Spool:
         return next((job for job in found if job is not None), None)
 
     def pending_examples(self) -> int:
-        """Give the number of accepted lines that are queued and not claimed."""
+        """Give the number of accepted lines that are queued and not claimed; none of a job whose record is damaged."""
         total = 0
         for state in PRIORITIES:
             for job in self.list(state):
-                record = read_if_there(Job, self._paths.state(state) / job / "job.json")
+                record = _record_of(self._paths.state(state) / job)
                 if record is not None and record.lines is not None:
                     total += record.lines.accepted
         return total
@@ -283,5 +283,13 @@ class Spool:
             claim = None
         if claim is not None and claim.origin is not None:
             return claim.origin
-        job = read_if_there(Job, folder / "job.json")
+        job = _record_of(folder)
         return job.priority if job is not None else "normal"
+
+
+def _record_of(folder: Path) -> Job | None:
+    """Read the record of a job; None where it is gone, or damaged: train_next fails such a job when its turn comes."""
+    try:
+        return read_if_there(Job, folder / "job.json")
+    except CorruptRecord:
+        return None

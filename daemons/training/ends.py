@@ -14,6 +14,7 @@ from pathlib import Path
 from core.checkpoints.history import consumed_rows
 from core.checkpoints.ledger import Ledger
 from core.clock import iso
+from core.errors import CorruptRecord
 from core.jobs.job import DEATH, Attempt
 from core.jobs.pause import paused
 from core.jobs.poison import poison_of, probe_of
@@ -88,7 +89,7 @@ def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     )
     if why is None:
         return False
-    _fail(ctx, spool, request, why, step)
+    _fail(ctx, spool, request.job, why, step)
     return True
 
 
@@ -120,11 +121,18 @@ def fails_by_model(ctx: Context, spool: Spool, request: RunRequest) -> bool:
     """Fail a job whose model is not configured (any more): no trainer could be started for it."""
     if request.model in ctx.config.weaver.models:
         return False
-    _fail(ctx, spool, request, f"there is no model {request.model!r} in config/weaver.yaml; add it, then retry the job", None)
+    why = f"there is no model {request.model!r} in config/weaver.yaml; add it, then retry the job"
+    _fail(ctx, spool, request.job, why, None)
     return True
 
 
-def _fail(ctx: Context, spool: Spool, request: RunRequest, detail: str, step: int | None) -> None:
+def fail_by_record(ctx: Context, spool: Spool, job: str, error: CorruptRecord) -> None:
+    """Fail a job whose own record cannot be read, so that it holds up no other; its data stays with it for whoever mends it."""
+    why = f"its job.json is damaged: {error.facts['detail']}; mend it in the job's folder, then retry the job"
+    _fail(ctx, spool, job, why, None)
+
+
+def _fail(ctx: Context, spool: Spool, job: str, detail: str, step: int | None) -> None:
     end = Attempt(at=iso(ctx.clock.now()), event="finished", by=ctx.name, outcome="failed", detail=detail, step=step)
-    spool.fail(request.job, end)
-    ctx.event("failed", job=request.job, why=detail)
+    spool.fail(job, end)
+    ctx.event("failed", job=job, why=detail)

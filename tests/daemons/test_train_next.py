@@ -19,7 +19,7 @@ import pytest
 from core.checkpoints.champion import Champion
 from core.clock import iso
 from core.config import DiskConfig, ModelConfig, TrainingConfig, WeaverConfig
-from core.errors import InvalidConfig
+from core.errors import InvalidConfig, NewerRecord
 from core.jobs.job import JobTraining
 from core.jobs.pause import paused
 from core.jobs.poison import PROBE, PoisonLine, add_poison
@@ -28,6 +28,7 @@ from core.process import ProcessRef, start_ticks, this_process
 from core.records import encode_pretty, read
 from core.runs.run import Outcome, RunRequest
 from daemons.train_next import TrainNext
+from daemons.training.choosing import claim_of
 from daemons.training.ends import IN_VAIN
 from tests.core.checkpoints.checkpoint_builder import make_state
 from tests.daemons.training_stage import A, B, C, Stage
@@ -555,6 +556,39 @@ def test_misconfigured_trainer_parks_train_next_with_its_last_words(stage: Stage
     stage.daemon.tick(dataclasses.replace(ctx, spawn=cast(Any, start)))
     assert child.wait() == 78
     with pytest.raises(InvalidConfig, match="the model is torn"):
+        stage.tick()
+    assert stage.states == {A: "processing"}
+
+
+# -- records that a person edited, or a disk damaged -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["queued", "claimed"])
+def test_job_with_a_damaged_record_fails_and_holds_up_no_other(stage: Stage, when: str) -> None:
+    stage.queue(A)
+    record = (stage.paths.state("normal") / A / "job.json").read_bytes()
+    if when == "claimed":
+        stage.spool.claim(A, claim_of(stage.context(), A))
+    stage.queue(B)
+    (stage.spool.folder(A) / "job.json").write_bytes(record[:-20])
+    stage.tick()
+    stage.tick()
+    assert stage.states == {A: "failed", B: "processing"}
+    detail = stage.spool.read_attempts(A)[-1].detail
+    assert detail is not None and "job.json is damaged" in detail
+    assert (stage.spool.folder(A) / "data.jsonl").read_text() == "{}\n"
+    (stage.spool.folder(A) / "job.json").write_bytes(record)  # mended, it is trained like any other
+    stage.spool.retry(A)
+    stage.result(B, Outcome.FAILED, permanent=True)
+    stage.tick(10)
+    assert stage.states == {A: "processing", B: "failed"}
+
+
+def test_record_of_a_newer_weaver_is_no_damage(stage: Stage) -> None:
+    stage.queue(A)
+    path = stage.paths.state("normal") / A / "job.json"
+    path.write_bytes(path.read_bytes().replace(b"weaver.job/1", b"weaver.job/2"))
+    with pytest.raises(NewerRecord, match="update Weaver"):
         stage.tick()
     assert stage.states == {A: "processing"}
 

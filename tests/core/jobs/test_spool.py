@@ -399,6 +399,12 @@ def test_pending_examples_counts_accepted_lines_that_are_queued(paths: Paths) ->
     assert Spool(paths).pending_examples() == 111
 
 
+def test_job_with_a_damaged_record_adds_no_pending_examples(paths: Paths) -> None:
+    put(paths, "normal", "job-1", accepted=5)
+    (put(paths, "normal", "job-2", accepted=7) / "job.json").write_bytes(b"\0\0")
+    assert Spool(paths).pending_examples() == 5
+
+
 def test_a_thousand_jobs_are_all_counted(paths: Paths) -> None:
     for number in range(1000):
         put(paths, "low", f"job-{number:04}", accepted=2)

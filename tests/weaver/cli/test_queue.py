@@ -269,6 +269,9 @@ def test_queued_job_says_when_it_starts_if_every_number_is_known(paths: Paths) -
     change(paths, "high", before, tokens=TokenCounts(min=1, median=1, p95=1, p99=1, max=1, total=5000))
     why = explained(paths, job)
     assert why.waits is not None and why.waits.starts_in_s == 35.0
+    (paths.state("normal") / put_job(paths, "normal", "damaged", number=1) / "job.json").write_bytes(b"{")  # it fails
+    why = explained(paths, job)
+    assert why.waits is not None and why.waits.starts_in_s == 35.0
     assert why.trouble == []
     assert "it starts in about 35s" in weaver(paths.home, "queue", "why", job).stdout
     assert "step 7 of 9" in explained(paths, running).says
