@@ -5,6 +5,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/mypy --strict -p core -p daemons -p trainer -p weaver
+.venv/bin/mypy --strict -p core -p daemons -p trainer -p weaver -p tests
 .venv/bin/lint-imports --no-logo
 .venv/bin/pytest -q tests/house

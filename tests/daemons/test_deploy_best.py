@@ -269,7 +269,7 @@ def test_candidate_that_a_removal_takes_under_the_flip_is_rolled_back(factory: D
             take_weights(factory.home.paths, "tiny", first)
 
     removal = threading.Thread(target=remove)
-    factory.oracle.on_alias[first] = lambda: (removal.start(), is_ours.wait(60))[0]
+    factory.oracle.on_alias[first] = lambda: (removal.start(), is_ours.wait(60))[0]  # type: ignore[func-returns-value]
     factory.tick()
     removal.join(60)
     assert began == [True] and factory.verdicts == [("rolled_back", first)] and factory.alias == factory.names[0]

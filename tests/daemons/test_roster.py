@@ -19,7 +19,7 @@ def test_weaver_starts_exactly_the_daemons_of_the_roster() -> None:
 def test_daemon_of_the_roster_has_what_the_harness_needs(name: str) -> None:
     daemon = load(name)
     assert daemon.name == name
-    assert Schedule(daemon.every).next_due
+    assert Schedule(daemon.every).next_due  # type: ignore[truthy-function]
     assert daemon.patience_s >= 6.0
     assert 0 <= daemon.nice <= 19
     assert all(not glob.startswith("/") and ".." not in glob for glob in daemon.wakes_on)

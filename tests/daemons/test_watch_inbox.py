@@ -47,6 +47,7 @@ def test_gsm8k_with_its_mapping_becomes_a_job_and_its_long_lines_are_quarantined
     dropped = (DATA / "gsm8k-300.jsonl").read_bytes()
     for line in quarantined:
         raw = raw_of(line)
+        assert line.offset is not None
         assert dropped[line.offset : line.offset + len(raw)] == raw == dropped.split(b"\n")[line.line - 1]
     first = json.loads(dropped.split(b"\n")[0])
     assert [message["content"] for message in inbox.data(job)[0]["messages"]] == [first["question"], first["answer"]]

@@ -238,8 +238,8 @@ class Factory:
     def train(self, name: str) -> str:
         """Queue a job and let train_next and its trainers work until it is completed; give its id."""
         job, spool = self.drop(name), Spool(self.paths)
-        wait_for(f"{job} completed", lambda: self._step() or spool.find(job) == "completed", LONGEST_S)
-        wait_for("the trainer's end", lambda: self._step() or self._children[-1].returncode is not None, LONGEST_S)
+        wait_for(f"{job} completed", lambda: self._step() or spool.find(job) == "completed", LONGEST_S)  # type: ignore[func-returns-value]
+        wait_for("the trainer's end", lambda: self._step() or self._children[-1].returncode is not None, LONGEST_S)  # type: ignore[func-returns-value]
         return job
 
     @property

@@ -43,7 +43,7 @@ def lives(root: Path, prepare: Callable[[Path], T], begin: Callable[[T], object]
     while was_killed:
         call += 1
         stage = prepare(root / str(call))
-        was_killed = dies_at(call, root, lambda one=stage: begin(one))
+        was_killed = dies_at(call, root, lambda one=stage: begin(one))  # type: ignore[misc]
         yield stage
     assert call > 3, "no call that changes anything was seen"
 

@@ -132,10 +132,10 @@ def test_intake_killed_again_and_again_while_it_unpacks_and_validates_takes_ever
         watched.start()
         wait_for("something to break", watched.is_validating if ending == ".jsonl" else watched.is_unpacking, 60.0)
         due = time.monotonic() + rng.uniform(0.0, 0.3)
-        wait_for("a random moment", lambda at=due: time.monotonic() > at)
+        wait_for("a random moment", lambda at=due: time.monotonic() > at)  # type: ignore[misc]
         assert watched.spool.undecided(), "too fast: there is nothing left to break"
         for child in watched.kill():
-            wait_for("its child to die with it", lambda one=child: not one.is_running() or one.status() == "zombie", 20.0)
+            wait_for("its child to die with it", lambda one=child: not one.is_running() or one.status() == "zombie", 20.0)  # type: ignore[misc]
     watched.start()
     wait_for("every verdict", lambda: len(watched.jobs()) == len(wanted) and not watched.spool.undecided(), 180.0)
     for name, texts in wanted.items():
@@ -191,8 +191,8 @@ def test_copy_that_pauses_for_long_is_not_taken_before_it_is_whole(watched: Watc
                 writer.send(number)
             watched.drop(f"other-{number}.jsonl", chat_lines(f"other-{number}", 3)[1])
             paused = time.monotonic()
-            wait_for("another drop", lambda name=f"other-{number}.jsonl": name in watched.jobs(), 60.0)
-            wait_for("three settling times", lambda at=paused: time.monotonic() > at + 3.0)
+            wait_for("another drop", lambda name=f"other-{number}.jsonl": name in watched.jobs(), 60.0)  # type: ignore[misc]
+            wait_for("three settling times", lambda at=paused: time.monotonic() > at + 3.0)  # type: ignore[misc]
             assert "slow.jsonl" not in watched.jobs() and (watched.paths.inbox / "slow.jsonl").exists()
             writer.send(signal.SIGCONT)
             writer.write_on(3)

@@ -58,8 +58,8 @@ def test_every_program_killed_at_a_random_moment_comes_back(site: Killed) -> Non
     site.rng.shuffle(programs)
     for program in programs:
         due = time.monotonic() + site.rng.uniform(0.0, 1.0)
-        site.wait_for("a random moment", lambda at=due: time.monotonic() > at)
-        site.wait_for(f"{program} to live", lambda name=program: site.killer.kill(name))
+        site.wait_for("a random moment", lambda at=due: time.monotonic() > at)  # type: ignore[misc]
+        site.wait_for(f"{program} to live", lambda name=program: site.killer.kill(name))  # type: ignore[misc]
     site.wait_for("health", site.is_healthy)
     assert doubles(site.paths) == []
 
@@ -70,11 +70,11 @@ def test_trainer_killed_in_the_middle_of_a_save_goes_on_from_the_last_whole_chec
         site.dropper.by_rename(200, epochs=4)
         site.wait_for("a save", lambda: site.killer.is_moment("saving"))
         due = time.monotonic() + site.rng.uniform(0.0, 0.3)
-        site.wait_for("a random moment of it", lambda at=due: time.monotonic() > at)
+        site.wait_for("a random moment of it", lambda at=due: time.monotonic() > at)  # type: ignore[misc]
         before = site.newest()
         assert site.killer.kill(TRAINER, "saving") is not None
         site.wait_for("the next trainer", lambda: not site.killer.waiting())
-        site.wait_for("another checkpoint", lambda was=before: site.newest() != was)
+        site.wait_for("another checkpoint", lambda was=before: site.newest() != was)  # type: ignore[misc]
 
 
 def test_daemon_killed_with_the_weaver_comes_back_and_the_others_are_adopted(site: Killed) -> None:

@@ -201,7 +201,7 @@ def test_any_history_of_moves_and_kills_is_the_models() -> None:
     print(f"seed {SEED}")
     phases = (Phase.generate, Phase.shrink)
     bounds = settings(max_examples=HISTORIES, stateful_step_count=STEPS, deadline=None, database=None, phases=phases)
-    run_state_machine_as_test(seed(SEED)(SpoolAgainstModel), settings=bounds)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(seed(SEED)(SpoolAgainstModel), settings=bounds)
 
 
 def claim_all(home: Path, number: int) -> None:

@@ -74,7 +74,7 @@ def test_ten_races_of_two_weavers_end_with_one_and_the_other_names_it(running_ho
         racers = [
             subprocess.Popen([sys.executable, "-m", "weaver", "supervise"], stderr=subprocess.PIPE, text=True) for _ in range(2)
         ]
-        wait_for("a loser", lambda both=racers: [racer for racer in both if racer.poll() is not None])
+        wait_for("a loser", lambda both=racers: [racer for racer in both if racer.poll() is not None])  # type: ignore[misc]
         loser, winner = sorted(racers, key=lambda racer: racer.poll() is None)
         assert loser.returncode == 7 and f"pid {winner.pid}" in loser.communicate()[1], f"race {race}"
         wait_for("the Weaver", lambda: weaver_process(running_home))

@@ -37,7 +37,7 @@ def test_every_daemon_is_in_the_independence_contract() -> None:
 def pins() -> dict[str, Version]:
     """Read constraints.txt: canonical name -> the one version that is allowed."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    found = {}
+    found: dict[str, Version] = {}
     for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
         name, _, version = line.partition("==")
         found[canonicalize_name(name)] = Version(version)

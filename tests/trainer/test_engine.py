@@ -259,7 +259,7 @@ def test_architecture_that_lets_packed_examples_read_each_other_is_refused_until
 ) -> None:
     """A recurrent model carries its state from one example into the next; no job is to blame for it."""
     build(tmp_path, SEED)
-    net = MambaConfig(
+    net = MambaConfig(  # type: ignore[call-arg]
         vocab_size=320, hidden_size=32, num_hidden_layers=1, state_size=4, bos_token_id=0, eos_token_id=2, pad_token_id=0,
         max_position_embeddings=1024,
     )  # fmt: skip

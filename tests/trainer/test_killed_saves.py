@@ -71,7 +71,7 @@ def test_base_killed_anywhere_is_ready_only_when_whole_and_made_by_the_next_atte
         paths = Paths(tmp_path / str(call))
         paths.make()
         source = ModelSource(name="tiny", paths=paths, config=ModelConfig(base=BUILTIN))
-        was_killed = dies_at(call, paths.home, lambda source=source: ensure_base(source, 0, NOW))
+        was_killed = dies_at(call, paths.home, lambda source=source: ensure_base(source, 0, NOW))  # type: ignore[misc]
         ready.append(has_base(paths, "tiny"))
         if ready[-1]:
             check_locked(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -109,7 +109,7 @@ def test_loss_that_is_not_finite_stops_before_backward(home: TrainingHome) -> No
 @pytest.mark.parametrize("clip", [1.0, 0.0], ids=["clipped", "not clipped"])
 def test_gradient_that_is_not_finite_never_reaches_the_weights(home: TrainingHome, clip: float) -> None:
     stream = stream_of(home)
-    next(stream.model.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    next(stream.model.parameters()).register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
     before = live(stream)
     with pytest.raises(Diverged, match=r"The gradient norm became (nan|inf) at step 1"):
         loop_of(stream, clip=clip).train()
@@ -120,9 +120,9 @@ def test_gradient_that_is_not_finite_never_reaches_the_weights(home: TrainingHom
 def test_batches_come_in_the_order_of_the_plan_with_all_that_collation_gives(home: TrainingHome, packed: bool) -> None:
     loop = loop_of(stream_of(home), packed=packed)
     assert loop.args.remove_unused_columns is False
-    batches = list(loop.get_train_dataloader())
+    batches, dataset = list(loop.get_train_dataloader()), cast(Any, loop.train_dataset)
     for batch, order in zip(batches, [[0, 1], [3, 2]], strict=True):
-        expected = loop.data_collator([loop.train_dataset[at] for at in order])
+        expected = loop.data_collator([dataset[at] for at in order])
         assert batch.keys() == expected.keys()
         assert all(torch.equal(batch[key], expected[key]) for key in batch if torch.is_tensor(batch[key]))
         assert "attention_mask" not in batch
@@ -143,7 +143,7 @@ def test_training_goes_through_the_stream_s_own_optimizer_and_schedule(home: Tra
     loop_of(stream).train()
     assert stream.schedule.last_epoch == 2
     assert {int(state["step"]) for state in stream.optimizer.state.values()} == {2}
-    assert stream.model.config.use_cache is False
+    assert stream.model.config.use_cache is False  # type: ignore[union-attr]
 
 
 def test_step_loss_is_the_mean_over_the_trained_tokens_of_the_whole_step(home: TrainingHome) -> None:

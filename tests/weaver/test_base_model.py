@@ -26,7 +26,7 @@ def test_missing_base_is_made_once_and_a_failure_stays_until_asked_again(paths: 
     assert base.state == "missing"
     base.is_being_made()
     base.look_again("tiny")
-    assert base.state == "building", "an attempt that is being made goes on"
+    assert base.state == "building", "an attempt that is being made goes on"  # type: ignore[comparison-overlap]
     (paths.logs / "base_builder.out").write_text("No space left on device\n")
     base.settle(1)
     assert (base.state, base.reason) == ("failed", "exit code 1: No space left on device")
@@ -64,4 +64,4 @@ def test_killed_builder_is_tried_again_but_not_for_ever(paths: Paths, code: int 
     assert base.state == "failed"
     base.look_again("tiny")
     base.settle(code)
-    assert base.state == "missing", "who asks again gets all tries again"
+    assert base.state == "missing", "who asks again gets all tries again"  # type: ignore[comparison-overlap]

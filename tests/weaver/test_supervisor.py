@@ -416,7 +416,7 @@ def test_program_that_dies_because_nothing_can_be_written_is_not_given_up_and_tr
     wait_for("its silence", lambda: not ((beat := read_heartbeat(stage.paths, "weaver")) and is_fresh(beat, time.monotonic())))
     os.kill(first, signal.SIGKILL)
     seen = {first}
-    wait_for("three more lives", lambda: seen.update(ref.pid for ref in living(stage.paths).values()) or len(seen) > 3)
+    wait_for("three more lives", lambda: seen.update(ref.pid for ref in living(stage.paths).values()) or len(seen) > 3)  # type: ignore[func-returns-value]
     resource.prlimit(weaver.pid, resource.RLIMIT_FSIZE, limits)
     lifted = time.monotonic()
     again = stage.until("one", State.RUNNING, restarts=len(seen))

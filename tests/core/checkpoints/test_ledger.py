@@ -203,5 +203,5 @@ def test_state_and_pins_are_seen(paths: Paths) -> None:
 
 def test_model_without_anything_is_empty(paths: Paths) -> None:
     ledger = Ledger(paths)
-    assert ledger.models() == ledger.checkpoints("tiny") == ledger.chain("tiny") == []
+    assert ledger.models() == ledger.checkpoints("tiny") == ledger.chain("tiny") == []  # type: ignore[comparison-overlap]
     assert ledger.links("tiny") == {} and ledger.pins("tiny") == set()

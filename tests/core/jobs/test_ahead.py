@@ -70,7 +70,8 @@ def test_reading_can_stop_anywhere_and_go_on_with_another_file_handle(setting: S
     data = a_file(2, lines=150)
     expected = read_all(Ahead(LONGEST), data, setting)
     for step in (1, 3, 40):
-        ahead, found = Ahead(LONGEST), []
+        ahead = Ahead(LONGEST)
+        found: list[tuple[RawLine, Accepted | Reason | None]] = []
         while True:
             offset, number = (found[-1][0].end, found[-1][0].number + 1) if found else (0, 1)
             lines = ahead.lines(io.BytesIO(data), offset, number, lambda: setting, lambda: None)

@@ -89,7 +89,7 @@ def test_every_line_is_accounted_for_and_can_be_found_again(folder: Path, tokeni
         line = decode(QuarantinedLine, record, "quarantine")
         raw = base64.b64decode(line.raw_b64)
         assert raw == data.split(b"\n")[line.line - 1][: len(raw)]
-        assert data[line.offset : line.offset + len(raw)] == raw
+        assert line.offset is not None and data[line.offset : line.offset + len(raw)] == raw
 
 
 @pytest.mark.parametrize("is_remade", [False, True])

@@ -53,8 +53,9 @@ def claim(job: str = JOB) -> Claim:
 
 
 def end(outcome: str) -> Attempt:
-    event = "returned" if outcome in ("stopped", "skipped") else "finished"
-    return Attempt(at=AT, event=event, by="train_next", outcome=outcome)
+    return Attempt(
+        at=AT, event="returned" if outcome in ("stopped", "skipped") else "finished", by="train_next", outcome=outcome,
+    )  # fmt: skip
 
 
 def names(folder: Path) -> list[str]:
@@ -122,8 +123,8 @@ def test_publish_never_takes_a_name_that_any_state_has(paths: Paths) -> None:
 def test_oldest_prefers_priority_then_age(paths: Paths) -> None:
     spool = Spool(paths)
     assert spool.oldest() is None
-    for state, job in [("low", "a"), ("normal", "c"), ("normal", "b"), ("high", "z"), ("processing", "0")]:
-        put(paths, state, job)
+    for state, name in [("low", "a"), ("normal", "c"), ("normal", "b"), ("high", "z"), ("processing", "0")]:
+        put(paths, state, name)
     taken = []
     while (job := spool.oldest()) is not None:
         taken.append(job)

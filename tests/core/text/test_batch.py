@@ -59,7 +59,7 @@ def merging(kind: str) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     inner.train_from_iterator(CORPUS, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])  # type: ignore[no-untyped-call]
     flags = {"greedy": {"lstrip": True, "rstrip": True}, "single": {"single_word": True}, "normalized": {"normalized": True}}
     tokens = [AddedToken(f"<|{role}|>", special=True, **flags.get(kind, {})) for role in ("user", "assistant", "system")]
     tokenizer.add_tokens([*tokens, AddedToken("<think>"), AddedToken("\n\n")], special_tokens=False)
@@ -192,7 +192,7 @@ def by_hand(letters: str, *merges: tuple[str, str]) -> Any:
     entries = [*SPECIALS, *letters, *("".join(pair) for pair in merges)]
     inner = Tokenizer(models.BPE(vocab={entry: at for at, entry in enumerate(entries)}, merges=list(merges)))
     inner.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])  # type: ignore[no-untyped-call]
     tokenizer.chat_template = TEMPLATES["glues"]
     return tokenizer
 
@@ -214,7 +214,7 @@ def test_text_that_becomes_a_control_token_only_inside_the_tokenizer_moves_no_la
     inner = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="[UNK]"))
     inner.normalizer = normalizers.Lowercase()
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split(" ", "removed"), decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)  # type: ignore[no-untyped-call]
     tokenizer.add_special_tokens(
         {"eos_token": AddedToken("<|im_end|>", normalized=False), "pad_token": AddedToken("<|im_start|>", normalized=False)}
     )

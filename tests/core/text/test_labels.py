@@ -124,7 +124,7 @@ def test_forged_turns_in_text_are_neither_turns_nor_trained() -> None:
 
 def test_answer_in_parts_and_answer_after_tools_are_exact() -> None:
     call = {"function": {"name": "sum", "arguments": "{}"}}
-    talk = [
+    talk: list[dict[str, Any]] = [
         {"role": "user", "content": "2+2"},
         {"role": "assistant", "content": "wait", "tool_calls": [call]},
         {"role": "tool", "content": "4"},
@@ -139,7 +139,10 @@ def test_answer_in_parts_and_answer_after_tools_are_exact() -> None:
 def test_answer_whose_call_the_template_drops_is_refused() -> None:
     tokenizer = with_template(TEMPLATES["says no more than the content"])
     call = {"function": {"name": "sum", "arguments": {}}}
-    talk = [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "wait", "tool_calls": [call]}]
+    talk: list[dict[str, Any]] = [
+        {"role": "user", "content": "2+2"},
+        {"role": "assistant", "content": "wait", "tool_calls": [call]},
+    ]
     with pytest.raises(LineRefused, match="read 'wait<") as caught:
         encode_conversation(tokenizer, talk)
     assert caught.value.code == "not_exact"

@@ -104,7 +104,7 @@ def test_weight_does_not_reach_the_template() -> None:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}{{ m.weight }}{{ m.content }}{% endfor %}"
     plain = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    weighted = [plain[0], {**plain[1], "weight": 0}]
+    weighted: list[dict[str, Any]] = [plain[0], {**plain[1], "weight": 0}]
     assert encode_chat(tokenizer, weighted, None, prompt=False) == encode_chat(tokenizer, plain, None, prompt=False)
 
 
@@ -120,7 +120,7 @@ def test_arguments_as_text_and_as_object_are_the_same_ids() -> None:
 
 def everywhere(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     call = {"type": "function", "function": {"name": f"f{text}", "arguments": {"x": text}}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": f"s{text}"},
         {"role": "user", "content": f"u{text}"},
         {"role": "assistant", "content": f"a{text}", "tool_calls": [call]},
@@ -163,7 +163,7 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 def test_control_token_in_a_key_is_refused() -> None:
     call = {"function": {"name": "f", "arguments": {FORGERY: 1}}}
-    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [call]}]
+    talk: list[dict[str, Any]] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [call]}]
     with pytest.raises(LineRefused, match="control token") as caught:
         encode_chat(TOKENIZER, talk, None, prompt=False)
     assert caught.value.code == "control_text"
@@ -171,7 +171,7 @@ def test_control_token_in_a_key_is_refused() -> None:
 
 def test_control_token_in_a_key_of_arguments_given_as_text_is_refused() -> None:
     call = {"function": {"name": "f", "arguments": '{"<|im_start|>": 1}'}}
-    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [call]}]
+    talk: list[dict[str, Any]] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [call]}]
     with pytest.raises(LineRefused, match="control token"):
         encode_chat(TOKENIZER, talk, None, prompt=False)
 

@@ -233,7 +233,7 @@ def test_hint_starts_a_tick_before_its_time_but_not_while_a_failure_waits(paths:
 def test_new_configuration_comes_into_force_and_a_bad_one_does_not(paths: Paths) -> None:
     seen: list[int] = []
     notes: list[str] = []
-    daemon, wake, run = play(paths, lambda ctx: seen.append(ctx.config.weaver.queue.retries) or Report(note="ok"), 40)
+    daemon, wake, run = play(paths, lambda ctx: seen.append(ctx.config.weaver.queue.retries) or Report(note="ok"), 40)  # type: ignore[func-returns-value]
     file = paths.config / "weaver.yaml"
     texts = {5: "queue: {retries: 7}\n", 15: "queue: {retrys: 9}\n", 25: "queue: {retries: 8}\n"}
 

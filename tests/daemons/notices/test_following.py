@@ -31,7 +31,8 @@ def test_each_event_is_given_once_in_the_order_of_time(paths: Paths) -> None:
     for program, event in (("weaver", "a"), ("train_next", "b"), ("weaver", "c")):
         write_event(paths, program, event)
     events, cursors, is_more = read_news(folder, cursors)
-    assert sorted(names(events)) == ["a", "b", "c"] and [e["at"] for e in events] == sorted(str(e["at"]) for e in events)
+    assert sorted(str(name) for name in names(events)) == ["a", "b", "c"]
+    assert [event["at"] for event in events] == sorted(str(event["at"]) for event in events)
     events, again, is_more = read_news(folder, cursors)
     assert (events, again, is_more) == ([], cursors, False)
 

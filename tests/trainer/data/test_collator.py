@@ -26,7 +26,7 @@ def test_padded_batch_has_ids_and_labels_and_no_mask() -> None:
 
 def test_padding_behind_a_row_changes_none_of_its_logits() -> None:
     rows = rows_of([talk("1 or 0", "1"), talk("1010 xor 0110", "1100"), talk("x" * 40, "y")])
-    model = tiny_model(TOKENIZER, 0).eval()
+    model = tiny_model(TOKENIZER, 0).eval()  # type: ignore[no-untyped-call]
     collate = padded_collator(PAD)
     with torch.no_grad():
         together = model(input_ids=collate([row.feature() for row in rows])["input_ids"], use_cache=False).logits

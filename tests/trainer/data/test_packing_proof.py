@@ -19,7 +19,7 @@ from trainer.data.packing import pack
 from trainer.data.packing_proof import Forward, PackingProof, prove_packing
 from trainer.tiny.model import tiny_model
 
-MODEL = tiny_model(TOKENIZER, 0).eval()
+MODEL = tiny_model(TOKENIZER, 0).eval()  # type: ignore[no-untyped-call]
 Spoil = Callable[[Batch], Batch]
 
 

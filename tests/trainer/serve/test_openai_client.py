@@ -122,7 +122,9 @@ def test_models_list_has_every_checkpoint_with_its_facts(running: Running, clien
     rows = {row.id: row for row in client.models.list()}
     assert {f"tiny/{name_of(step)}" for step in (0, 10, 20, 30, 40)} | {f"other/{name_of(7)}"} <= set(rows)
     greedy(client)
-    weaver = {row.id: row for row in client.models.list()}[MODEL].model_extra["weaver"]
+    facts = {row.id: row for row in client.models.list()}[MODEL].model_extra
+    assert facts is not None
+    weaver = facts["weaver"]
     assert weaver["loaded"] is True and weaver["held"] is True
     assert (weaver["step"], weaver["dtype"], weaver["device"], len(weaver["weights_id"])) == (10, "float32", "cpu", 16)
     assert weaver["bytes"] == (running.paths.model("tiny").checkpoint(name_of(10)) / "model.safetensors").stat().st_size

@@ -103,7 +103,7 @@ def test_every_route_of_the_application_is_in_the_table(template: Paths) -> None
     app: Any = build(template, logging.getLogger("test"), SystemClock()).app
     inner = app._app
     assert isinstance(inner, FastAPI)
-    found = {(method, route.path) for route in inner.routes if isinstance(route, APIRoute) for method in route.methods}
+    found = {(method, route.path) for route in inner.routes if isinstance(route, APIRoute) for method in route.methods}  # type: ignore[union-attr]
     assert found == {(route.method, route.path) for route in ROUTES} and len(inner.routes) == len(ROUTES)
 
 

@@ -110,8 +110,8 @@ def test_every_shell_has_a_script_that_asks_the_program(tmp_path: Path) -> None:
     assert weaver(tmp_path / "x", "completion", "csh").returncode == 2
 
 
-OTHERS = {
-    "fish": ("weaver completion fish | source; complete -C $argv[1]", ("ask",)),
+OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "fish": ("weaver completion fish | source; complete -C $argv[1]", ()),
     "zsh": (
         "compdef() { : }; compadd() { print -l -- ${(P)2} }; _files() { print FILES }\n"
         "source <(weaver completion zsh); words=(${(z)1}); [[ $1 == *' ' ]] && words+=(''); CURRENT=$#words; _weaver_complete",
@@ -127,7 +127,6 @@ def test_other_shells_complete_the_same(paths: Paths, shell: str) -> None:
 
     def ask(line: str) -> list[str]:
         script, before = OTHERS[shell]
-        before = before if shell == "zsh" else ()
         done = subprocess.run(
             [shell, "-c", script, *before, line], capture_output=True, text=True, timeout=60, check=False,
             cwd=paths.home.parent, env=environment(paths.home, PATH=f"{paths.home.parent / 'bin'}:{os.environ['PATH']}"),

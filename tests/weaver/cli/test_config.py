@@ -130,7 +130,8 @@ def test_schema_tells_the_shipped_file_from_a_wrong_one(paths: Paths) -> None:
     schema = json.loads(weaver(paths.home, "config", "schema", "weaver.yaml").stdout)
     good = yaml.safe_load((paths.config / "weaver.yaml").read_text())
     assert jsonschema_rs.is_valid(schema, good)
-    for bad in ({"quue": {}}, {"queue": {"retries": -1}}, {"models": {"x": {}}}):
+    wrong: list[dict[str, Any]] = [{"quue": {}}, {"queue": {"retries": -1}}, {"models": {"x": {}}}]
+    for bad in wrong:
         assert not jsonschema_rs.is_valid(schema, bad)
 
 

@@ -14,7 +14,7 @@ from tests.weaver.cli.lived_in import LivedIn, lived_in
 from tests.weaver.cli.tree import verbs
 from weaver.cli.schemas import OUTPUTS, fields, output_types
 
-READING = {
+READING: dict[str, list[list[str]]] = {
     "status": [[]],
     "logs": [[], ["web", "--out"]],
     "audit": [[]],
