@@ -10,14 +10,14 @@ import os
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from core.errors import Ambiguous, CorruptRecord, InvalidData, NotFound, UsageError
+from core.errors import Ambiguous, InvalidData, NotFound, UsageError
 from core.jobs.inbox import stem, waiting
-from core.jobs.job import Job, LineCounts, Reason, TokenCounts
+from core.jobs.job import Job, LineCounts, Reason, TokenCounts, readable_job
 from core.jobs.order import claim_order
 from core.jobs.spool import Spool
 from core.names import slug
 from core.paths import PRIORITIES, STATES, Paths
-from core.records import Record, read_if_there
+from core.records import Record
 
 SHOWN = 8
 WAITING = ("inbox", "validating")
@@ -130,10 +130,7 @@ def in_line(paths: Paths) -> list[str]:
 def read_queued(paths: Paths, job: str) -> Job | None:
     """Read the record of a queued job; None when it was claimed or moved meanwhile, or is damaged and will not be trained."""
     for priority in PRIORITIES:
-        try:
-            record = read_if_there(Job, paths.state(priority) / job / "job.json")
-        except CorruptRecord:
-            return None
+        record = readable_job(paths.state(priority) / job)
         if record is not None:
             return record
     return None

@@ -5,9 +5,11 @@ job.json is written once by watch_inbox and never rewritten; state and priority 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from core.records import Part, Record
+from core.errors import CorruptRecord
+from core.records import Part, Record, read_if_there
 
 Priority = Literal["high", "normal", "low"]
 Spec = Literal["chat_sft_v1", "completion_v1", "syllo_v1", "text_v1"]
@@ -95,6 +97,14 @@ class Job(Record, frozen=True, tag="weaver.job/1"):
     reason: Reason | None
     duplicate_of: str | None
     training: JobTraining = JobTraining()
+
+
+def readable_job(folder: Path) -> Job | None:
+    """Read the record of the job in a folder; None where it is gone, or damaged: train_next fails such a job in its turn."""
+    try:
+        return read_if_there(Job, folder / "job.json")
+    except CorruptRecord:
+        return None
 
 
 class QuarantinedLine(Record, frozen=True, tag="weaver.quarantined-line/1"):

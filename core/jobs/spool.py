@@ -20,7 +20,7 @@ from core.files import OPS, Ops, append_record, exclusive, move, remove_left_ove
 from core.jobs.archive import restore
 from core.jobs.attempts import attempts_of, put_aside
 from core.jobs.inbox import waiting
-from core.jobs.job import Attempt, Claim, Job, Priority, Reason
+from core.jobs.job import Attempt, Claim, Job, Priority, Reason, readable_job
 from core.jobs.order import forget_skip, mark_skipped, next_in
 from core.jobs.poison import POISON, PROBE
 from core.names import is_identifier
@@ -110,7 +110,7 @@ class Spool:
         total = 0
         for state in PRIORITIES:
             for job in self.list(state):
-                record = _record_of(self._paths.state(state) / job)
+                record = readable_job(self._paths.state(state) / job)
                 if record is not None and record.lines is not None:
                     total += record.lines.accepted
         return total
@@ -283,13 +283,5 @@ class Spool:
             claim = None
         if claim is not None and claim.origin is not None:
             return claim.origin
-        job = _record_of(folder)
+        job = readable_job(folder)
         return job.priority if job is not None else "normal"
-
-
-def _record_of(folder: Path) -> Job | None:
-    """Read the record of a job; None where it is gone, or damaged: train_next fails such a job when its turn comes."""
-    try:
-        return read_if_there(Job, folder / "job.json")
-    except CorruptRecord:
-        return None
