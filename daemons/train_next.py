@@ -34,8 +34,7 @@ from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
 from core.status import read_heartbeat
 from daemons.harness.context import Context, Report
 from daemons.training.choosing import Expiry, claim_of, next_job
-from daemons.training.ends import fail_by_record, fails_by_deaths, fails_by_model, settle_completed
-from daemons.training.replays import note_save_death
+from daemons.training.ends import fail_by_record, fails_by_death, fails_by_model, settle_completed
 from daemons.training.turns import begin_again, called, in_turn, line_up, next_turn, request_of, unfinished
 
 _VERBS: dict[str, Literal["pause", "stop", "skip"]] = {"pause": "pause", "stop": "stop", "skip": "skip"}
@@ -146,9 +145,8 @@ class TrainNext:
         dead = beat.process if beat is not None else None
         request = called(ctx.paths, spool)
         did = 0
-        if beat is not None and request is not None and dead != self._buried:
-            note_save_death(ctx, spool, request, beat)
-            did = int(fails_by_deaths(ctx, spool, request))
+        if beat is not None and beat.exit_code is None and request is not None and dead != self._buried:
+            did = int(fails_by_death(ctx, spool, request, beat))
         self._buried = dead
         return did
 

@@ -1,9 +1,9 @@
 """How claimed jobs end: completed when a checkpoint holds their rows, failed when trying again cannot help.
 
-Place in the flow: train_next asks here before it starts a trainer and when a result is there. Reads attempts.jsonl,
-progress.json, plan.json, probe.json, poison.jsonl and the heartbeat of the trainer; writes attempts and moves jobs through the
-spool. Invariants: a death of the trainer is recorded once, and one without a fault of the job counts against no job; no job
-outlives more deaths than the checkpoints that came of it and the lines that were found at fault account for.
+Place in the flow: train_next asks here once its trainer died, before it starts one, and when a result is there. Reads
+attempts.jsonl, plan.json, probe.json and poison.jsonl; writes attempts and moves jobs through the spool. Invariants: a death of
+the trainer is recorded once, and one without a fault of the job counts against no job; no job outlives more deaths than the
+checkpoints that came of it and the lines that were found at fault account for.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from core.jobs.poison import poison_of, probe_of
 from core.jobs.spool import Spool
 from core.process import ProcessRef
 from core.records import read_if_there
-from core.runs.child import TRAINER
 from core.runs.run import Plan, RunRequest, RunResult
-from core.status import read_heartbeat
+from core.status import Heartbeat
 from daemons.harness.context import Context
-from daemons.training.choosing import claim_of
-from daemons.training.replays import note_lost_rows, steps_of_life, trainer_mark
+from daemons.training.replays import note_death, note_lost_rows
 from daemons.training.turns import begin_again
 
 PROBE_DEATH = "trainer died trying a line alone"
+SAVE_DEATH = "trainer died in a save"
 # So many times the deaths that one step may have end a job when they are anywhere in it and nothing came of them: that ends
 # what kills now here, now there, and somebody who kills a trainer now and then ends no job.
 IN_VAIN = 5
@@ -58,38 +57,30 @@ def settle_completed(
     return 0
 
 
-def fails_by_deaths(ctx: Context, spool: Spool, request: RunRequest) -> bool:
-    """Record that a trainer died while it trained this job; True when it died too often, and the job fails.
+def fails_by_death(ctx: Context, spool: Spool, request: RunRequest, beat: Heartbeat) -> bool:
+    """Record that a trainer died while it trained this job; True when that is too often, and the job fails.
 
-    Too often is at one step, or without anything to show for it. A death while loading is no fault of the job, nor is one after
-    further progress, until there are many of them.
+    Too often is at one step, or without anything to show for it. A death while loading or saving is no fault of the job, nor is
+    one after further progress, until there are many of them. beat: the last of the trainer.
     """
-    beat = read_heartbeat(ctx.paths, TRAINER)
-    if beat is None or beat.exit_code is not None or beat.phase not in ("tokenise", "train"):
+    if beat.phase == "save":
+        note_death(ctx, spool, request, beat, SAVE_DEATH)
         return False
-    mark = trainer_mark(beat.process)
-    attempts = spool.read_attempts(request.job)
-    if any(attempt.detail == mark for attempt in attempts):
+    if beat.phase not in ("tokenise", "train"):
         return False
     folder = ctx.paths.state("processing") / request.job
-    step, began = steps_of_life(ctx, spool, request)
     probe = probe_of(folder)
     # How it finds out which line it is. What an earlier trainer left there says nothing of this death.
     is_probing = probe is not None and probe.by == beat.process
+    death = note_death(ctx, spool, request, beat, PROBE_DEATH if is_probing else DEATH)
+    if death is None:
+        return False
     head = Ledger(ctx.paths).head(request.model)
-    claim = claim_of(ctx, request.job)
-    death = Attempt(
-        at=claim.at, event="adopted", by=claim.owner, outcome=PROBE_DEATH if is_probing else DEATH, detail=mark, step=step,
-        replayed=step - began,
-    )  # fmt: skip
-    spool.adopt(request.job, claim, death)
-    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=death.replayed)
-    why = _why_too_often(
-        folder, [*attempts, death], head.checkpoint if head is not None else None, ctx.config.weaver.queue.retries
-    )
+    attempts, retries = spool.read_attempts(request.job), ctx.config.weaver.queue.retries
+    why = _why_too_often(folder, attempts, head.checkpoint if head is not None else None, retries)
     if why is None:
         return False
-    _fail(ctx, spool, request.job, why, step)
+    _fail(ctx, spool, request.job, why, death.step)
     return True
 
 

@@ -1,8 +1,8 @@
 """What is trained again because a trainer died: steps of a job, noted in its attempts, which `weaver queue show` tells.
 
-Place in the flow: train_next asks here once a trainer is found dead. Reads the ledger, run.json, progress.json and result.json
-of claimed jobs; writes attempts through the spool. Invariants: each step counts in the job that it belongs to, once for each
-trainer that died with it, in whatever phase; that a job was done, or a save under way, is held against no job.
+Place in the flow: daemons/training/ends.py asks here once a trainer is found dead. Reads the ledger, run.json, progress.json
+and result.json of claimed jobs; writes attempts through the spool. Invariants: each step counts in the job that it belongs to,
+once for each trainer that died with it, in whatever phase; that a job was done, or a save under way, is held against no job.
 """
 
 from __future__ import annotations
@@ -20,10 +20,20 @@ from daemons.training.choosing import claim_of
 from daemons.training.turns import request_of
 
 ROWS_LOST = "rows lost"
-SAVE_DEATH = "trainer died in a save"
 
 
-def steps_of_life(ctx: Context, spool: Spool, request: RunRequest) -> tuple[int, int]:
+def note_death(ctx: Context, spool: Spool, request: RunRequest, beat: Heartbeat, outcome: str) -> Attempt | None:
+    """Note in the job under way that its trainer died, and what of it comes again; None when that was noted before."""
+    detail = _trainer_mark(beat.process)
+    if any(past.detail == detail for past in spool.read_attempts(request.job)):
+        return None
+    step, began = _steps_of_life(ctx, spool, request)
+    death = _note(ctx, spool, request.job, outcome, detail, step, step - began)
+    ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=death.replayed)
+    return death
+
+
+def _steps_of_life(ctx: Context, spool: Spool, request: RunRequest) -> tuple[int, int]:
     """Give the step that a dead trainer had come to in a job, as it last said, and that at which it had begun the job.
 
     A trainer removes progress.json before it begins: without one it had finished no step.
@@ -43,21 +53,10 @@ def note_lost_rows(ctx: Context, spool: Spool, ledger: Ledger, result: RunResult
     """
     request = request_of(ctx.paths, result.job)
     replayed = max(0, result.global_step - _before(ctx, spool, ledger, request)) if request is not None else result.global_step
-    detail = trainer_mark(result.by)
+    detail = _trainer_mark(result.by)
     if not any((past.outcome, past.detail) == (ROWS_LOST, detail) for past in spool.read_attempts(result.job)):
         _note(ctx, spool, result.job, ROWS_LOST, detail, result.global_step, replayed)
     return replayed
-
-
-def note_save_death(ctx: Context, spool: Spool, request: RunRequest, beat: Heartbeat) -> None:
-    """Note what is trained again of the job under way when its trainer died in a save."""
-    if beat.phase != "save" or beat.exit_code is not None:
-        return
-    detail = trainer_mark(beat.process)
-    if not any(past.detail == detail for past in spool.read_attempts(request.job)):
-        step, began = steps_of_life(ctx, spool, request)
-        _note(ctx, spool, request.job, SAVE_DEATH, detail, step, step - began)
-        ctx.event("trainer_died", job=request.job, step=step, pid=beat.pid, replayed=step - began)
 
 
 def _before(ctx: Context, spool: Spool, ledger: Ledger, request: RunRequest) -> int:
@@ -74,13 +73,15 @@ def _before(ctx: Context, spool: Spool, ledger: Ledger, request: RunRequest) -> 
     return max(steps)
 
 
-def _note(ctx: Context, spool: Spool, job: str, outcome: str, detail: str, step: int, replayed: int) -> None:
+def _note(ctx: Context, spool: Spool, job: str, outcome: str, detail: str, step: int, replayed: int) -> Attempt:
     claim = claim_of(ctx, job)
-    spool.adopt(job, claim, Attempt(
+    befell = Attempt(
         at=claim.at, event="adopted", by=claim.owner, outcome=outcome, detail=detail, step=step, replayed=replayed
-    ))  # fmt: skip
+    )  # fmt: skip
+    spool.adopt(job, claim, befell)
+    return befell
 
 
-def trainer_mark(trainer: ProcessRef) -> str:
+def _trainer_mark(trainer: ProcessRef) -> str:
     """Name a trainer in the attempts of a job, so that its death is noted there once."""
     return f"trainer pid {trainer.pid}, start {trainer.start_ticks}"
