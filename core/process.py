@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.clock import boot_id
+from core.errors import LockHeld
 from core.records import Part
 
 SPAWN_VARIABLE = "WEAVER_SPAWN"
@@ -85,11 +87,28 @@ def send_signal(ref: ProcessRef, number: int, group: bool = False) -> bool:
         os.close(fd)
 
 
-def lock_holder(fd: int) -> int | None:
-    """Give the pid that holds the flock of an open file or folder, as the kernel lists it (/proc/locks); None: not seen."""
-    stat = os.fstat(fd)
+def hold(folder: Path, what: str, who: str = "") -> int:
+    """Have a folder to oneself for as long as the descriptor given is open: a kernel lock, which ends with its holder.
+
+    Raises LockHeld, at once, which says what is held and names the holder: `who`, then its pid.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise LockHeld(what=what, holder=f"{who}pid {lock_holder(folder) or 'unknown'}") from error
+    return fd
+
+
+def lock_holder(locked: Path) -> int | None:
+    """Give the pid that holds the flock of a file or folder, as the kernel lists it (/proc/locks); None: not seen."""
+    try:
+        stat, lines = locked.stat(), Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
     device, found = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}", dict[str, int]()
-    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+    for line in lines:
         fields = line.split()
         if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(stat.st_ino):
             found[fields[5].rpartition(":")[0]] = int(fields[4])

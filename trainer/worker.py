@@ -7,7 +7,6 @@ holds a kernel lock on the models folder (per home on CPU), so that two trainers
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -18,13 +17,13 @@ from typing import Any
 
 from core.clock import SystemClock, iso
 from core.config import Config
-from core.errors import InvalidData, LockHeld, NotFound, WeaverError
+from core.errors import InvalidData, NotFound, WeaverError
 from core.files import replace_durable
 from core.in_force import Following
 from core.jobs.job import Sidecar
 from core.log import open_log, write_event
 from core.paths import Paths
-from core.process import lock_holder, this_process
+from core.process import hold, this_process
 from core.pulse import BEAT_S, PROMISE_S, Pulse
 from core.records import encode_pretty, read_if_there
 from core.runs.run import JobOrder, Outcome, RunRequest, RunResult
@@ -88,16 +87,7 @@ class Worker:
 
     def _lock(self) -> int:
         self.paths.models.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.paths.models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = lock_holder(fd)
-            os.close(fd)
-            raise LockHeld(
-                what=f"the training of {self.paths.home}", holder=f"another trainer, pid {pid or 'unknown'}"
-            ) from error
-        return fd
+        return hold(self.paths.models, f"the training of {self.paths.home}", "another trainer, ")
 
     def _loop(self) -> None:
         idle_since = self._clock.mono()

@@ -6,14 +6,12 @@ that was given to another process is never taken for ours.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
-from core.errors import LockHeld
 from core.paths import Paths
-from core.process import ProcessRef, is_alive, lock_holder, spawned, this_process
+from core.process import ProcessRef, hold, is_alive, spawned, this_process
 from core.status import Heartbeat, read_heartbeat
 
 WEAVER = "weaver"
@@ -75,11 +73,4 @@ def weaver_process(paths: Paths) -> ProcessRef | None:
 
 def lock_home(paths: Paths) -> int:
     """Become the only Weaver of this home, for as long as the descriptor given is open. Raises LockHeld naming the holder."""
-    fd = os.open(paths.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = lock_holder(fd)
-        os.close(fd)
-        raise LockHeld(what=f"the home {paths.home}", holder=f"a Weaver, pid {pid}" if pid else "unknown") from error
-    return fd
+    return hold(paths.home, f"the home {paths.home}", "a Weaver, ")

@@ -13,7 +13,7 @@ from core.checkpoints.ledger import Ledger
 from core.errors import InvalidData
 from core.liveness import Liveness
 from core.names import checkpoint_order, is_checkpoint
-from core.process import ProcessRef, spawned, start_ticks, this_process
+from core.process import ProcessRef, lock_holder, spawned, start_ticks, this_process
 from core.status import State, read_supervisor_view
 from weaver.adoption import WEAVER, living, weaver_process
 from weaver.base_model import has_base
@@ -27,11 +27,11 @@ _GIVEN_UP = (State.FATAL, State.PARKED)
 def weaver(scene: Scene) -> Finding:
     """Is the Weaver alive, well, and the only one with the lock?"""
     process = weaver_process(scene.paths)
-    holders = _lock_holders(scene)
+    holder = lock_holder(scene.paths.home)
     if process is None:
-        if holders:
-            say = f"no Weaver is alive, but pid {holders[0]} holds the lock of the home"
-            return fail("weaver", say, f"`ps {holders[0]}` says what it is; stop it, then `weaver up`.")
+        if holder:
+            say = f"no Weaver is alive, but pid {holder} holds the lock of the home"
+            return fail("weaver", say, f"`ps {holder}` says what it is; stop it, then `weaver up`.")
         if living(scene.paths):
             say = "no Weaver is alive, though its programs are: nothing is restarted"
             return fail("weaver", say, "`weaver up` starts one; it adopts what runs.")
@@ -42,19 +42,7 @@ def weaver(scene: Scene) -> Finding:
     if not Liveness(scene.paths, scene.mono).weaver_is_well:
         say = f"the Weaver (pid {process.pid}) is silent: its process is there, its heartbeat is not"
         return fail("weaver", say, "`weaver down`, then `weaver up`: running programs are adopted or saved.")
-    return ok("weaver", f"pid {process.pid} is at work" + (", and has the lock of the home" if process.pid in holders else ""))
-
-
-def _lock_holders(scene: Scene) -> list[int]:
-    """Give the processes that have the lock of the home, by the kernel's table (proc(5), /proc/locks)."""
-    facts = scene.paths.home.stat()
-    mark = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
-    try:
-        rows = [line.split() for line in (scene.machine.proc / "locks").read_text().splitlines()]
-    except OSError:
-        return []
-    found = [int(row[4]) for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == mark]
-    return [pid for pid in found if pid > 0]
+    return ok("weaver", f"pid {process.pid} is at work" + (", and has the lock of the home" if process.pid == holder else ""))
 
 
 def programs(scene: Scene) -> Finding:

@@ -9,10 +9,8 @@ Weaver what it started. Its view says whom it adopted; a living Weaver soon writ
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.accounting.records import Findings
 from core.liveness import TRAINER, WEAVER, Liveness
@@ -45,9 +43,9 @@ def look(paths: Paths, mono: float) -> Look:
         if is_alive(ref) and parents[pid] not in ours:
             heads.setdefault(program, []).append(pid)
     double = frozenset(f"{len(pids)} processes of {name}: {sorted(pids)}" for name, pids in heads.items() if len(pids) > 1)
-    weaver = _holder(paths.home)
+    weaver = lock_holder(paths.home)
     known = {row.pid for row in rows} | {beat.pid for name in ALONE if (beat := read_heartbeat(paths, name)) is not None}
-    known |= {weaver, _holder(paths.models)}
+    known |= {weaver, lock_holder(paths.models)}
     is_told = weaver is None or read_supervisor_view(paths) is not None
     lost = {
         f"process {pid} ({ours[pid][0]}) is ours and nobody looks after it"
@@ -84,18 +82,6 @@ def compare(first: Look, last: Look) -> tuple[Findings, Findings, Findings]:
         for text in sorted(both):
             findings.add(text)
     return found
-
-
-def _holder(folder: Path) -> int | None:
-    """Give the process that has locked a folder: the home's is the Weaver, that of models/ the trainer."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        return lock_holder(fd)
-    finally:
-        os.close(fd)
 
 
 def _leads_to(pid: int, known: set[int | None], parents: dict[int, int]) -> bool:

@@ -6,20 +6,17 @@ kernel lets go when one dies). Invariant: a bad new configuration never takes th
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import random
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from core.clock import Clock
-from core.errors import LockHeld
 from core.in_force import Following
 from core.log import write_event
 from core.paths import Paths
-from core.process import lock_holder, spawn
+from core.process import hold, spawn
 from daemons.harness.context import Context
 
 
@@ -27,14 +24,7 @@ def lock(paths: Paths, name: str) -> int:
     """Become the only process of this daemon in this home, for as long as the descriptor given is open. Raises LockHeld."""
     folder = paths.orders / name
     folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = lock_holder(fd)
-        os.close(fd)
-        raise LockHeld(what=f"the daemon {name} of {paths.home}", holder=f"pid {pid or 'unknown'}") from error
-    return fd
+    return hold(folder, f"the daemon {name} of {paths.home}")
 
 
 class Surroundings:

@@ -236,17 +236,15 @@ def test_process_of_another_user_is_not_ours_whatever_its_mark_says(children: Ch
 
 
 def test_holder_of_a_lock_is_named_by_the_kernel_and_a_free_lock_by_nobody(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    assert lock_holder(fd) is None
+    assert lock_holder(tmp_path) is None
     program = "import fcntl, os, sys; fd = os.open(sys.argv[1], 0); fcntl.flock(fd, fcntl.LOCK_EX); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None and child.stdout.readline() == b"\n"
-        assert lock_holder(fd) == child.pid
+        assert lock_holder(tmp_path) == child.pid
         child.communicate(b"\n")
-    assert lock_holder(fd) is None
-    os.close(fd)
+    assert lock_holder(tmp_path) is None
 
 
 def test_signal_that_a_process_has_no_handler_for_is_known_before_it_is_sent() -> None:

@@ -9,7 +9,6 @@ doors; exit codes 0 asked to stop, 78 misconfigured (a taken port included), 1 t
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
@@ -27,7 +26,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, SystemClock, iso
-from core.errors import InvalidConfig, LockHeld, WeaverError
+from core.errors import InvalidConfig, WeaverError
 from core.hosts import Endpoint, port_variable, wanted_port
 from core.http.doors import App, Doors, Role, Route, openai_error
 from core.http.ports import take_port
@@ -35,6 +34,7 @@ from core.in_force import read_in_force
 from core.keys import read_key
 from core.log import open_log, write_event
 from core.paths import Paths
+from core.process import hold
 from core.pulse import BEAT_S, Pulse
 from core.status import LastReport, State
 from trainer.serve.api_errors import ApiError, as_api_error
@@ -170,13 +170,7 @@ def _lock(paths: Paths) -> int:
     """Become the only oracle of this home: champion.json has one writer. Raises LockHeld."""
     folder = paths.orders / PROGRAM
     folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise LockHeld(what=f"the oracle of {paths.home}", holder="another oracle") from error
-    return fd
+    return hold(folder, f"the oracle of {paths.home}", "another oracle, ")
 
 
 def _take_port(paths: Paths, environ: Mapping[str, str]) -> tuple[socket.socket, Endpoint]:
