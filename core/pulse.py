@@ -37,8 +37,11 @@ class Pulse:
     def beat(
         self, state: State, phase: str, note: str, promise_s: float = PROMISE_S, *, report: LastReport | None = None,
         error: str | None = None, exit_code: int | None = None,
-    ) -> None:  # fmt: skip
-        """Publish a beat that promises the next one within promise_s seconds, or with an exit code that there is none."""
+    ) -> bool:  # fmt: skip
+        """Publish a beat that promises the next one within promise_s seconds, or with an exit code that there is none.
+
+        False when it could not be written.
+        """
         self._seq += 1
         self.beaten_mono = self._clock.mono()
         beat = Heartbeat(
@@ -54,6 +57,8 @@ class Pulse:
                 self.serve_at(self._endpoint)
         except OSError as problem:
             self._log.error("no heartbeat could be written: %s", problem)
+            return False
+        return True
 
     def _cut_output(self) -> None:
         """Keep what this process printed bounded, also while no Weaver does."""

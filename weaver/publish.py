@@ -21,7 +21,7 @@ from core.status import (
     read_supervisor_view,
     write_supervisor_view,
 )
-from weaver.adoption import WEAVER, readable_beat
+from weaver.adoption import WEAVER
 
 
 class Publisher:
@@ -66,6 +66,4 @@ class Publisher:
         self.note = ", ".join([f"{running} of {len(programs)} run", *others])
         state = State.EXITED if exit_code is not None else State.STOPPING if stopping else State.RUNNING
         phase = "stop" if stopping else "watch"
-        self._pulse.beat(state, phase, self.note, error=problem or None, exit_code=exit_code)
-        seen = readable_beat(self._paths, WEAVER)
-        self.is_full = seen is None or seen.beat_mono != self._pulse.beaten_mono
+        self.is_full = not self._pulse.beat(state, phase, self.note, error=problem or None, exit_code=exit_code)
