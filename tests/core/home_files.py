@@ -7,6 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from core.clock import SystemClock, boot_id, compact, iso
 from core.files import append_record
@@ -78,6 +81,17 @@ def healthy(paths: Paths, *names: str) -> None:
         beat(paths, name, note=f"{name} works")
 
 
+def job_record(job: str, accepted: int = 1, **changes: Any) -> Job:
+    """Give the record of a job of a person, all of whose lines were accepted, but for what `changes` says."""
+    record = Job(
+        id=job, name="drop.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=1, content_sha256="0" * 64,
+        spec="chat_sft_v1", source="person", priority="normal", model="tiny", made_for=None, generator=None,
+        validator=Maker(id="test", version="1"), lines=LineCounts(dropped=accepted, accepted=accepted, rejected=0), tokens=None,
+        reason=None, duplicate_of=None,
+    )  # fmt: skip
+    return msgspec.structs.replace(record, **changes)
+
+
 def put_job(
     paths: Paths, state: str, name: str = "drop", *, accepted: int = 3, rejected: int = 0, duplicate: int = 0,
     reason: Reason | None = None, has_lines: bool = True, number: int = 0, model: str = "tiny",
@@ -87,11 +101,9 @@ def put_job(
     folder = paths.state(state) / job
     folder.mkdir(parents=True)
     lines = LineCounts(dropped=accepted + rejected + duplicate, accepted=accepted, rejected=rejected, duplicate=duplicate)
-    (folder / "job.json").write_bytes(encode_pretty(Job(
-        id=job, name=f"{name}.jsonl", received_at=iso(SystemClock().now()), bytes=1, content_sha256="0" * 64,
-        spec="chat_sft_v1", source="people", priority="normal", model=model, made_for=None, generator=None,
-        validator=Maker(id="test", version="1"), lines=lines if has_lines else None, tokens=None, reason=reason,
-        duplicate_of=None,
+    (folder / "job.json").write_bytes(encode_pretty(job_record(
+        job, name=f"{name}.jsonl", received_at=iso(SystemClock().now()), source="people", model=model,
+        lines=lines if has_lines else None, reason=reason,
     )))  # fmt: skip
     (folder / "data.jsonl").write_bytes(b'{"messages": []}\n' * accepted)
     (folder / "quarantine.jsonl").write_bytes(b"{}\n" * (rejected + duplicate))

@@ -15,12 +15,13 @@ from core.errors import DiskLow, InvalidData
 from core.evals.curriculum import Curriculum, SkillProgress
 from core.evals.suite import load_frozen_prompts
 from core.jobs.formats import detect
-from core.jobs.job import Job, LineCounts, Maker, Reason, Sidecar
+from core.jobs.job import Maker, Reason, Sidecar
 from core.names import is_identifier
 from core.records import decode_strict, encode_pretty
 from core.skills.registry import get
 from core.text.digest import problem_digest
 from daemons.generate_data import HOLD_S, ORPHAN_S, GenerateData, apportion, batch_lines, mix
+from tests.core.home_files import job_record
 from tests.daemons.home_builder import SKILLS, TestHome
 
 
@@ -58,11 +59,9 @@ def sidecar(path: Path) -> Sidecar:
 def put_job(home: TestHome, state: str, number: int, accepted: int, reason: Reason | None = None) -> None:
     folder = home.paths.state(state) / f"20261120-{number:09d}-0123abcd-train-mixed-level1"
     folder.mkdir(parents=True)
-    job = Job(
-        id=folder.name, name="x.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=3, content_sha256="0" * 64,
-        spec="syllo_v1", source="generate_data", priority="low", model="tiny", made_for=None,
-        generator=Maker(id="binary", version="1"), validator=Maker(id="watch_inbox", version="1"),
-        lines=LineCounts(dropped=accepted, accepted=accepted, rejected=0), tokens=None, reason=reason, duplicate_of=None,
+    job = job_record(
+        folder.name, accepted, spec="syllo_v1", source="generate_data", priority="low",
+        generator=Maker(id="binary", version="1"), reason=reason,
     )  # fmt: skip
     (folder / "job.json").write_bytes(encode_pretty(job))
 

@@ -21,7 +21,7 @@ from core.checkpoints.retention import NEWEST
 from core.checkpoints.served import append_deployment
 from core.clock import boot_id
 from core.config import CheckpointsConfig, DiskConfig, WeaverConfig
-from core.jobs.job import Job, LineCounts, Maker
+from core.jobs.job import Maker
 from core.jobs.spool import Spool
 from core.process import start_ticks
 from core.records import encode_pretty
@@ -29,6 +29,7 @@ from core.status import Heartbeat, write_heartbeat
 from daemons.prune_checkpoints import REMOVALS_PER_TICK, PruneCheckpoints
 from daemons.pruning.data import GENERATED_DATA_KEPT, OldData
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
+from tests.core.home_files import job_record
 from tests.daemons.home_builder import TestHome
 
 
@@ -223,12 +224,7 @@ def test_temporary_files_of_killed_writers_go_when_no_writer_can_be_at_work_any_
 def put_completed(home: TestHome, number: int, source: str) -> Path:
     folder = home.paths.state("completed") / f"20261120-{number:09d}-0123abcd-drop"
     folder.mkdir(parents=True)
-    job = Job(
-        id=folder.name, name="drop.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=3, content_sha256="0" * 64,
-        spec="chat_sft_v1", source=source, priority="low", model="tiny", made_for=None,
-        generator=Maker(id="binary", version="1"), validator=Maker(id="watch_inbox", version="1"),
-        lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None, reason=None, duplicate_of=None,
-    )  # fmt: skip
+    job = job_record(folder.name, source=source, priority="low", generator=Maker(id="binary", version="1"))
     (folder / "job.json").write_bytes(encode_pretty(job))
     (folder / "data.jsonl").write_bytes(b"{}\n")
     return folder

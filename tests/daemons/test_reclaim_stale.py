@@ -12,7 +12,7 @@ import pytest
 
 from core.clock import boot_id, iso
 from core.files import replace_durable
-from core.jobs.job import Claim, Job, LineCounts, Maker
+from core.jobs.job import Claim
 from core.jobs.pause import Pause, set_paused
 from core.jobs.spool import Spool
 from core.process import SPAWN_VARIABLE, ProcessRef, start_ticks, this_process
@@ -20,6 +20,7 @@ from core.records import encode_pretty
 from core.status import Heartbeat, State, write_heartbeat
 from daemons.harness.context import Report
 from daemons.reclaim_stale import STALE_S, ReclaimStale
+from tests.core.home_files import job_record
 from tests.daemons.home_builder import TestHome
 
 JOB = "20261120-213005123-9f2c01ab-my-file"
@@ -35,12 +36,7 @@ class Stage:
         self.daemon = ReclaimStale()
         folder = self.home.paths.state("high") / JOB
         folder.mkdir(parents=True)
-        maker = Maker(id="test", version="1")
-        job = Job(
-            id=JOB, name="my-file.jsonl", received_at=iso(self.home.clock.now()), bytes=1, content_sha256="a" * 64,
-            spec="chat_sft_v1", source="test", priority="high", model="tiny", made_for=None, generator=None, validator=maker,
-            lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None, reason=None, duplicate_of=None,
-        )  # fmt: skip
+        job = job_record(JOB, received_at=iso(self.home.clock.now()), priority="high")
         replace_durable(folder / "job.json", encode_pretty(job))
         self.claim(owner)
 

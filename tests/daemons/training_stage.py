@@ -13,7 +13,7 @@ import msgspec
 
 from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger, write_manifest
 from core.clock import boot_id, iso
-from core.jobs.job import Job, LineCounts, Maker, Priority
+from core.jobs.job import Priority
 from core.jobs.poison import PROBE, Probe
 from core.jobs.spool import Spool
 from core.orders import place
@@ -24,6 +24,7 @@ from core.status import Heartbeat, State, write_heartbeat
 from daemons.harness.context import Context, Report
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_record, make_state
+from tests.core.home_files import job_record
 from tests.daemons.home_builder import TestHome
 
 A, B, C = (f"20261120-2130{second:02d}000-9f2c01ab-{name}" for second, name in enumerate(("a", "b", "c")))
@@ -59,13 +60,8 @@ class Stage:
     def queue(self, job: str, priority: Priority = "normal", **changes: Any) -> str:
         folder = self.paths.state(priority) / job
         folder.mkdir(parents=True)
-        record = Job(
-            id=job, name="f.jsonl", received_at=iso(self.home.clock.now()), bytes=1, content_sha256="a" * 64,
-            spec="chat_sft_v1", source="person", priority=priority, model="tiny", made_for=None, generator=None,
-            validator=Maker(id="v", version="1"), lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None,
-            reason=None, duplicate_of=None,
-        )  # fmt: skip
-        (folder / "job.json").write_bytes(encode_pretty(msgspec.structs.replace(record, **changes)))
+        record = job_record(job, received_at=iso(self.home.clock.now()), priority=priority, **changes)
+        (folder / "job.json").write_bytes(encode_pretty(record))
         (folder / "data.jsonl").write_text("{}\n")
         return job
 

@@ -29,7 +29,6 @@ from core.checkpoints.ledger import MANIFEST, SIDECAR, Ledger
 from core.clock import SystemClock, compact, iso
 from core.config import Config, EvalsConfig, ModelConfig, SkillConfig
 from core.http.oracle import Oracle
-from core.jobs.job import Job, LineCounts, Maker
 from core.jobs.spool import Spool
 from core.keys import make_keys
 from core.paths import Paths
@@ -40,6 +39,7 @@ from daemons.probe_checkpoints import ProbeCheckpoints
 from daemons.rank_checkpoints import RankCheckpoints
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.score_builder import committed_suites, put_score
+from tests.core.home_files import job_record
 from tests.fakes import make_home, wait_for
 from tests.trainer.serve.oracle_home import Running, serving
 from tests.trainer.training_home import sums
@@ -222,12 +222,8 @@ class Factory:
     def drop(self, name: str) -> str:
         """Queue a job of LINES lines; give its id."""
         now = datetime.now(UTC)
-        record = Job(
-            id=f"{compact(now)}-9f2c01ab-{name}", name=f"{name}.jsonl", received_at=iso(now), bytes=1,
-            content_sha256="a" * 64, spec="chat_sft_v1", source="person", priority="normal", model=MODEL, made_for=None,
-            generator=None, validator=Maker(id="v", version="1"), lines=LineCounts(dropped=LINES, accepted=LINES, rejected=0),
-            tokens=None, reason=None, duplicate_of=None,
-        )  # fmt: skip
+        job = f"{compact(now)}-9f2c01ab-{name}"
+        record = job_record(job, LINES, name=f"{name}.jsonl", received_at=iso(now), model=MODEL)
         folder = self.paths.state("normal") / record.id
         folder.mkdir(parents=True)
         (folder / "job.json").write_bytes(encode_pretty(record))

@@ -26,7 +26,7 @@ from core.files import OPS, Ops, append_record
 from core.jobs.building import Place, open_drop
 from core.jobs.drop import take
 from core.jobs.inbox import SIDECAR_ENDING
-from core.jobs.job import Attempt, Claim, Job, LineCounts, Maker, Priority
+from core.jobs.job import Attempt, Claim, Job, Priority
 from core.jobs.pause import Pause, set_paused
 from core.jobs.quick import Setting
 from core.jobs.spool import Spool
@@ -40,6 +40,7 @@ from core.text.tokens import load_tokenizer
 from daemons.harness.context import Context
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
+from tests.core.home_files import job_record
 from trainer.tiny.tokenizer import save_tokenizer
 from weaver.drill.drops import chat_lines
 
@@ -84,11 +85,7 @@ class Stage:
         """Put a job of three lines into a state, claimed if that is processing."""
         folder = self.paths.state(state) / job
         folder.mkdir()
-        record = Job(
-            id=job, name=DROP, received_at=AT, bytes=1, content_sha256="a" * 64, spec="chat_sft_v1", source="person",
-            priority=priority, model="tiny", made_for=None, generator=None, validator=Maker(id="v", version="1"),
-            lines=LineCounts(dropped=LINES, accepted=LINES, rejected=0), tokens=None, reason=None, duplicate_of=None,
-        )  # fmt: skip
+        record = job_record(job, LINES, name=DROP, received_at=AT, content_sha256="a" * 64, priority=priority)
         (folder / "job.json").write_bytes(encode_pretty(record))
         (folder / "data.jsonl").write_bytes(chat_lines(job, LINES)[1])
         if state == "processing":

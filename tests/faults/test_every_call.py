@@ -20,7 +20,7 @@ from core.clock import iso
 from core.config import CheckpointsConfig, WeaverConfig
 from core.evals.curriculum import Curriculum, SkillProgress
 from core.jobs.inbox import SIDECAR_ENDING
-from core.jobs.job import Job, LineCounts, Maker, Priority
+from core.jobs.job import Priority
 from core.jobs.spool import Spool
 from core.paths import STATES
 from core.process import this_process
@@ -30,6 +30,7 @@ from daemons.generate_data import GenerateData
 from daemons.prune_checkpoints import PruneCheckpoints
 from daemons.train_next import TrainNext
 from tests.core.checkpoints.checkpoint_builder import make_checkpoint, make_state
+from tests.core.home_files import job_record
 from tests.daemons.home_builder import TestHome
 from tests.faults.dying import dies_at
 
@@ -58,12 +59,7 @@ class Queue:
         self.put(JOB, "normal")
 
     def put(self, name: str, priority: Priority) -> None:
-        job = Job(
-            id=name, name="a.jsonl", received_at=iso(self.home.clock.now()), bytes=1, content_sha256="a" * 64,
-            spec="chat_sft_v1", source="person", priority=priority, model="tiny", made_for=None, generator=None,
-            validator=Maker(id="v", version="1"), lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None,
-            reason=None, duplicate_of=None,
-        )  # fmt: skip
+        job = job_record(name, received_at=iso(self.home.clock.now()), priority=priority)
         folder = self.paths.state(priority) / name
         folder.mkdir()
         (folder / "job.json").write_bytes(encode_pretty(job))

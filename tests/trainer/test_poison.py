@@ -23,11 +23,12 @@ from core.accounting.audit import audit
 from core.checkpoints.history import advance_head
 from core.clock import iso
 from core.files import append_record
-from core.jobs.job import DEATH, Attempt, Job, Line, LineCounts, Maker
+from core.jobs.job import DEATH, Attempt, Line
 from core.jobs.poison import PROBE, PoisonLine, Probe, add_poison, poison_of, probe_of
 from core.process import ProcessRef, start_ticks, this_process
 from core.records import encode, encode_pretty, read_if_there
 from core.runs.run import Outcome, Progress
+from tests.core.home_files import job_record
 from tests.trainer.conftest import with_base
 from tests.trainer.training_home import TrainingHome, said, sums
 from trainer.engine import TrainerEngine, TrainingStatusWriter
@@ -180,13 +181,7 @@ def test_audit_counts_poisoned_lines_of_a_completed_job_as_failed(nan_base: tupl
     home = home_of(nan_base, tmp_path / "home")
     folder = home.job("20261120-120000000-9f2c01ab-drop", poisoned(20, [4, 5]))
     assert home.engine().run_job(home.config(folder)).outcome is Outcome.COMPLETED
-    job = Job(
-        id=folder.name, name="drop.jsonl", received_at=iso(datetime.now(UTC)), bytes=1, content_sha256="0" * 64,
-        spec="chat_sft_v1", source="person", priority="normal", model="tiny", made_for=None, generator=None,
-        validator=Maker(id="watch_inbox", version="1"), reason=None, duplicate_of=None, tokens=None,
-        lines=LineCounts(dropped=20, accepted=20, rejected=0, duplicate=0),
-    )  # fmt: skip
-    (folder / "job.json").write_bytes(encode_pretty(job))
+    (folder / "job.json").write_bytes(encode_pretty(job_record(folder.name, 20)))
     advance_head(home.ledger, "tiny", iso(datetime.now(UTC)))
     home.paths.state("completed").mkdir(parents=True)
     folder.rename(home.paths.state("completed") / folder.name)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from core.files import replace_quick
-from core.jobs.job import Job, LineCounts, Maker, QuarantinedLine, Reason
+from core.jobs.job import LineCounts, Maker, QuarantinedLine, Reason
 from core.jobs.lineage import Lineage, LineageTally, MakerTally, Outcomes, ReasonTally, read_lineage, view_path
 from core.jobs.spool import Spool
 from core.paths import Paths
 from core.records import encode, encode_pretty, read
+from tests.core.home_files import job_record
 
 BINARY = Maker(id="binary", version="1.0.0")
 VALIDATOR = Maker(id="watch_inbox", version="1.0.0")
@@ -32,10 +33,9 @@ def put(
     repeats = codes.count("duplicate")
     rejected = len(codes) - repeats + unwritten
     lines = LineCounts(dropped=accepted + rejected + repeats, accepted=accepted, rejected=rejected, duplicate=repeats)
-    (folder / "job.json").write_bytes(encode_pretty(Job(
-        id=job, name=f"drop-{number}.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=1, content_sha256=None,
-        spec="chat_sft_v1", source="person", priority="normal", model="tiny", made_for=None, generator=generator,
-        validator=validator, lines=lines if is_read else None, tokens=None, reason=reason, duplicate_of=None,
+    (folder / "job.json").write_bytes(encode_pretty(job_record(
+        job, name=f"drop-{number}.jsonl", content_sha256=None, generator=generator, validator=validator,
+        lines=lines if is_read else None, reason=reason,
     )))  # fmt: skip
     raw = base64.b64encode(b"x" * 1000).decode()
     refused = [

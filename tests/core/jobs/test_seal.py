@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from core.files import Ops
-from core.jobs.job import Job, LineCounts, Maker, Reason
+from core.jobs.job import Job, Reason
 from core.jobs.verdict import seal_job
+from tests.core.home_files import job_record
 
 
 class Flushed(Ops):
@@ -23,12 +24,7 @@ class Flushed(Ops):
 
 
 def job(reason: Reason | None = None) -> Job:
-    return Job(
-        id="20261120-213000000-0123abcd-drop", name="drop.jsonl", received_at="2026-11-20T21:30:00.000Z", bytes=9,
-        content_sha256="0" * 64, spec="chat_sft_v1", source="person", priority="normal", model="tiny", made_for=None,
-        generator=None, validator=Maker(id="v", version="1"), lines=LineCounts(dropped=1, accepted=1, rejected=0), tokens=None,
-        reason=reason, duplicate_of=None,
-    )  # fmt: skip
+    return job_record("20261120-213000000-0123abcd-drop", reason=reason)
 
 
 def test_everything_that_training_or_people_read_of_a_job_is_flushed_its_folder_last(tmp_path: Path) -> None:

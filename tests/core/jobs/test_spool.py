@@ -13,12 +13,13 @@ from core.clock import boot_id
 from core.errors import IllegalMove, NotFound
 from core.files import Ops
 from core.jobs.archive import compress
-from core.jobs.job import Attempt, Claim, Job, LineCounts, Maker, Reason
+from core.jobs.job import Attempt, Claim, Reason
 from core.jobs.order import claim_order
 from core.jobs.pause import Pause, clear_paused, paused, set_paused
 from core.jobs.spool import MOVES, Spool
 from core.paths import PRIORITIES, STATES, Paths
 from core.records import encode_pretty
+from tests.core.home_files import job_record
 from tests.fakes import wait_for
 from tests.waiting import is_awaited
 
@@ -38,12 +39,7 @@ TABLE = {
 def put(paths: Paths, state: str, job: str = JOB, reason: Reason | None = None, accepted: int = 3) -> Path:
     folder = paths.state(state) / job
     folder.mkdir()
-    record = Job(
-        id=job, name="drop.jsonl", received_at=AT, bytes=9, content_sha256="0" * 64, spec="chat_sft_v1", source="person",
-        priority="normal", model="tiny", made_for=None, generator=None, validator=Maker(id="v", version="1"),
-        lines=LineCounts(dropped=accepted, accepted=accepted, rejected=0), tokens=None, reason=reason, duplicate_of=None,
-    )  # fmt: skip
-    (folder / "job.json").write_bytes(encode_pretty(record))
+    (folder / "job.json").write_bytes(encode_pretty(job_record(job, accepted, received_at=AT, reason=reason)))
     (folder / "data.jsonl").write_text("{}\n" * accepted)
     return folder
 
